@@ -1,0 +1,36 @@
+"""The job file's ``compute`` section."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from manymodels.specs import Size, Spec
+
+__all__ = ["ComputeSpec"]
+
+
+class ComputeSpec(Spec):
+    """Where a job runs."""
+
+    target: Literal["local", "serial", "dask"] = "local"
+    """`local`: a Dask cluster of processes on this machine; `serial`: this process; `dask`: a scheduler by address."""
+    address: str | None = None
+    """Of the scheduler (`tcp://host:8786`), for `dask`."""
+    workers: int | Literal["auto"] = "auto"
+    """Worker processes of a local cluster; `auto` is one per core."""
+    threads: int = Field(default=1, ge=1)
+    """BLAS and OpenMP threads per fit."""
+    memory: Size | Literal["auto"] = "auto"
+    """Memory of each local worker, and of the split."""
+    security: dict[str, Any] = {}
+    """TLS settings, passed to `distributed.Security`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ComputeSpec:
+        if (self.target == "dask") != (self.address is not None):
+            raise ValueError("`address` goes with `target: dask`, and only with it")
+        if isinstance(self.workers, int) and self.workers < 1:
+            raise ValueError(f"`workers` must be `auto` or at least 1; found {self.workers}")
+        return self

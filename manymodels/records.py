@@ -1,0 +1,293 @@
+"""Frozen values that cross rooms.
+
+What concerns one key is a dataclass; what concerns a whole fleet is a ``pyarrow.Table`` whose columns are listed here
+(``OUTCOME_COLUMNS``) or in the room that makes it (``partitioning.store``: the manifest).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "AttemptFailure",
+    "BatchReceipt",
+    "BatchTask",
+    "CandidateScore",
+    "Cause",
+    "Key",
+    "KeyOutcome",
+    "KeyValue",
+    "Rows",
+    "SegmentInfo",
+    "State",
+]
+
+KeyValue = None | bool | int | float | str | bytes | dt.date | dt.datetime | Decimal
+State = Literal["trained", "reused", "fallback", "skipped", "failed"]
+Cause = Literal["exception", "crash", "timeout", "memory", "data"]
+
+STATES: tuple[State, ...] = ("trained", "reused", "fallback", "skipped", "failed")
+
+
+@dataclass(frozen=True)
+class Key:
+    """The typed values of one key's ``partition_by`` columns; made by ``partitioning.keys``.
+
+    Attributes:
+        values: One value per key column, in the order of ``partition_by``.
+        canonical: The documented encoding that keeps kinds apart.
+        key_id: 128-bit BLAKE2b of ``canonical``, 32 hex digits.
+        level: Empty for a key; for a rung of the fallback ladder its name (``pooled``, ``naive``, ``level:region``).
+    """
+
+    values: tuple[KeyValue, ...]
+    canonical: bytes = field(repr=False)
+    key_id: str = field(repr=False)
+    level: str = ""
+
+
+class Rows:
+    """One key's rows: a view on a batch's frame that copies nothing until asked for a frame.
+
+    Rows are in the partition store's order: time, then canonical content.
+
+    Args:
+        frame: The rows of the whole batch, index 0..n-1.
+        start: The key's first row.
+        stop: One past the key's last row.
+    """
+
+    __slots__ = ("_arrays", "_frame", "start", "stop")
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        arrays: dict[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        self._frame = frame
+        self._arrays = {} if arrays is None else arrays
+        self.start = start
+        self.stop = len(frame) if stop is None else stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __repr__(self) -> str:
+        return f"<Rows {len(self)} × {list(self._frame.columns)}>"
+
+    @property
+    def columns(self) -> list[str]:
+        """The column names."""
+        return list(self._frame.columns)
+
+    def values(self, column: str) -> npt.NDArray[Any]:
+        """One column as a NumPy array of length ``len(self)``: a view on the batch's array."""
+        whole = self._arrays.get(column)
+        if whole is None:
+            whole = self._arrays[column] = self._frame[column].to_numpy()
+        return whole[self.start : self.stop]
+
+    def numbers(self, column: str) -> npt.NDArray[np.float64]:
+        """One column as float64, missing values as NaN; shares memory where the type allows."""
+        cached = f"\0float64 {column}"
+        whole = self._arrays.get(cached)
+        if whole is None:
+            whole = self._frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+            self._arrays[cached] = whole
+        return whole[self.start : self.stop]
+
+    def frame(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """The rows as a DataFrame with index 0..n-1 (a copy-on-write slice)."""
+        part = self._frame if columns is None else self._frame[columns]
+        return part.iloc[self.start : self.stop].reset_index(drop=True)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Rows ``start`` to ``stop`` of this key, counted from the key's first row."""
+        return Rows(
+            self._frame, self.start + start, min(self.start + stop, self.stop), arrays=self._arrays
+        )
+
+
+@dataclass(frozen=True)
+class AttemptFailure:
+    """Why a candidate, or a whole key, failed.
+
+    Attributes:
+        cause: ``exception``, ``crash``, ``timeout``, ``memory`` or ``data``.
+        error: Exception class name, signal name, or the limit that was hit.
+        message: The error's message, as raised.
+        frame: ``file:function`` of the innermost frame outside libraries, where there is one.
+        traceback: The formatted traceback, where there is one.
+        candidate: The candidate that failed; empty when it was not the candidate's doing.
+    """
+
+    cause: Cause
+    error: str
+    message: str
+    frame: str = ""
+    traceback: str = ""
+    candidate: str = ""
+
+
+@dataclass(frozen=True)
+class CandidateScore:
+    """A line of one key's leaderboard.
+
+    Attributes:
+        candidate: The candidate's name in the job.
+        metric: Its value on the job's metric; None when it was not evaluated or failed.
+        seconds: Wall time of its evaluation and refit.
+        error: Why it was disqualified; empty when it was not.
+    """
+
+    candidate: str
+    metric: float | None
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class KeyOutcome:
+    """What became of one key in one batch.
+
+    Attributes:
+        key_id: The key.
+        state: Its state in the run.
+        reason: Why, for every state but ``trained``.
+        candidate: The winning candidate's name.
+        params: The winning candidate's parameters, JSON.
+        metric: The winner's value on the job's metric.
+        scores: The leaderboard, best first.
+        codec: How ``artifact`` is encoded.
+        artifact: The encoded model; empty unless trained.
+        rows: Rows that the final fit saw.
+        cutoff: Last training time: microseconds since 1970 UTC, or the position when ``frequency`` is ``step``.
+        fit_seconds: Wall time inside fit and predict calls.
+        seconds: Wall time of the key, all told.
+        failure: Set when ``state`` is ``failed``.
+        seed: The key's seed.
+    """
+
+    key_id: str
+    state: State
+    reason: str = ""
+    candidate: str = ""
+    params: str = "{}"
+    metric: float | None = None
+    scores: tuple[CandidateScore, ...] = ()
+    codec: str = ""
+    artifact: bytes = field(default=b"", repr=False)
+    rows: int = 0
+    cutoff: int | None = None
+    fit_seconds: float = 0.0
+    seconds: float = 0.0
+    failure: AttemptFailure | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SegmentInfo:
+    """An immutable file of many models.
+
+    Attributes:
+        path: Relative to the store's root.
+        sha256: Of the whole file, hex.
+        rows: Models in it.
+        bytes: Size of the file.
+        codec: How its artifacts are encoded.
+    """
+
+    path: str
+    sha256: str
+    rows: int
+    bytes: int
+    codec: str
+
+
+@dataclass(frozen=True)
+class BatchTask:
+    """A batch of keys for one worker; everything in it pickles small.
+
+    Attributes:
+        run_id: The run.
+        batch: The batch's number in the run.
+        keys: ``pyarrow.Table``: rows of the partition store's manifest, one per key (or per slice of a rung's sample).
+        settings: What the batch function needs beyond the keys, owned by the room that runs it.
+    """
+
+    run_id: str
+    batch: int
+    keys: Any
+    settings: Any
+
+
+@dataclass(frozen=True)
+class BatchReceipt:
+    """A worker's proof that a batch is done and durable.
+
+    Attributes:
+        run_id: The run.
+        batch: The batch's number in the run.
+        attempt: 1 for the first try.
+        segments: The files written.
+        outcomes: ``pyarrow.Table`` with ``OUTCOME_COLUMNS``.
+        outcomes_path: The same table on disk, relative to the store's root.
+        seconds: Wall time on the worker.
+        worker: Name of the worker process.
+    """
+
+    run_id: str
+    batch: int
+    attempt: int
+    segments: tuple[SegmentInfo, ...]
+    outcomes: Any = field(repr=False)
+    outcomes_path: str
+    seconds: float
+    worker: str
+
+    @cached_property
+    def states(self) -> Mapping[str, int]:
+        """Keys by state."""
+        counts: dict[str, int] = dict.fromkeys(STATES, 0)
+        for state in self.outcomes.column("state").to_pylist():
+            counts[state] += 1
+        return counts
+
+
+OUTCOME_COLUMNS: dict[str, str] = {
+    "key_id": "string",
+    "level": "string",  # "" for keys
+    "state": "string",
+    "reason": "string",
+    "candidate": "string",
+    "metric": "float64",  # the winner's, null when not evaluated
+    "scores": "list<struct<candidate: string, metric: float64, seconds: float64, error: string>>",
+    "rows": "int64",
+    "cutoff": "int64",
+    "content": "fixed_size_binary[16]",  # the key's content fingerprint
+    "segment": "string",  # path in the store, null unless trained
+    "segment_row": "int32",
+    "fit_seconds": "float64",
+    "seconds": "float64",
+    "cause": "string",  # the next five null unless failed
+    "error": "string",
+    "message": "string",
+    "frame": "string",
+    "traceback": "string",
+    "seed": "int64",
+}
+"""Columns of a run's outcomes table, with their Arrow types."""

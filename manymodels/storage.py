@@ -1,0 +1,215 @@
+"""Where the store's files live: a local folder or any fsspec URL, with atomic visibility.
+
+A file is written under a temporary name, synced, and renamed; on an object store a single PUT is already atomic. Paths
+inside the store are relative, with forward slashes, and may not leave its root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from manymodels.exceptions import NotFoundError, StoreError
+
+__all__ = ["Storage"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The root of a store.
+
+    Attributes:
+        root: An absolute local path, or a URL (``s3://bucket/prefix``).
+    """
+
+    root: str
+
+    @classmethod
+    def at(cls, location: str | os.PathLike[str]) -> Storage:
+        """The storage at a path or URL; a relative path is taken from the working directory."""
+        text = os.fspath(location)
+        if "://" in text and not text.startswith("file://"):
+            return cls(text.rstrip("/"))
+        return cls(str(Path(text.removeprefix("file://")).absolute()))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder of this machine's file system."""
+        return "://" not in self.root
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        import fsspec
+
+        filesystem, path = fsspec.core.url_to_fs(self.root)
+        return filesystem, path
+
+    def absolute(self, path: str) -> str:
+        """The full path or URL of a file of the store.
+
+        Raises:
+            StoreError: ``path`` would leave the store.
+        """
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or "\0" in path or "\\" in path:
+            raise StoreError(f"a path of the store must stay inside it, found {path!r}; the registry is damaged")
+        return f"{self.root}/{path}"
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder is there."""
+        full = self.absolute(path)
+        if self.is_local:
+            return Path(full).exists()
+        filesystem, root = self._remote
+        return bool(filesystem.exists(f"{root}/{path}"))
+
+    def read(self, path: str) -> bytes:
+        """A whole file.
+
+        Raises:
+            NotFoundError: It is not there.
+            StoreError: It could not be read.
+        """
+        full = self.absolute(path)
+        try:
+            if self.is_local:
+                return Path(full).read_bytes()
+            filesystem, root = self._remote
+            return bytes(filesystem.cat_file(f"{root}/{path}"))
+        except FileNotFoundError:
+            raise NotFoundError(f"no file {full}; `manymodels store verify` lists what is missing") from None
+        except OSError as error:
+            raise StoreError(f"could not read {full}: {error}") from error
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a whole file; readers see all of it or nothing.
+
+        Raises:
+            StoreError: It could not be written (with the path and the bytes needed).
+        """
+        full = self.absolute(path)
+        try:
+            if self.is_local:
+                _write_local(Path(full), content)
+            else:
+                filesystem, root = self._remote
+                filesystem.pipe_file(f"{root}/{path}", content)
+        except OSError as error:
+            raise StoreError(f"could not write {full} ({len(content):,} bytes): {error}") from error
+
+    def listing(self, path: str) -> list[str]:
+        """The files under a folder, at any depth, relative to the root, sorted; none when it is not there."""
+        full = self.absolute(path)
+        if self.is_local:
+            base = Path(self.root)
+            return sorted(p.relative_to(base).as_posix() for p in Path(full).rglob("*") if p.is_file())
+        filesystem, root = self._remote
+        try:
+            found = filesystem.find(f"{root}/{path}")
+        except FileNotFoundError:
+            return []
+        return sorted(str(p)[len(root) + 1 :] for p in found)
+
+    def size(self, path: str) -> int:
+        """Bytes of a file."""
+        full = self.absolute(path)
+        if self.is_local:
+            return Path(full).stat().st_size
+        filesystem, root = self._remote
+        return int(filesystem.size(f"{root}/{path}"))
+
+    def delete(self, path: str) -> None:
+        """Remove a file or a folder; nothing happens when it is not there."""
+        full = self.absolute(path)
+        if self.is_local:
+            target = Path(full)
+            if target.is_dir():
+                shutil.rmtree(target, ignore_errors=True)
+            else:
+                target.unlink(missing_ok=True)
+            return
+        filesystem, root = self._remote
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.rm(f"{root}/{path}", recursive=True)
+
+    def publish_folder(self, local: Path, path: str, *, last: str) -> None:
+        """Make a finished local folder part of the store; the file named ``last`` appears last.
+
+        Somebody may have published the same folder meanwhile: theirs stays, ours is removed (content is addressed by
+        its fingerprint, so both are equal).
+
+        Raises:
+            StoreError: It could not be moved or uploaded.
+        """
+        full = self.absolute(path)
+        if self.exists(f"{path}/{last}"):
+            shutil.rmtree(local, ignore_errors=True)
+            return
+        try:
+            if self.is_local:
+                target = Path(full)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.replace(local, target)
+                except OSError:
+                    if not (target / last).exists():
+                        raise
+                    shutil.rmtree(local, ignore_errors=True)
+                _sync_folder(target.parent)
+                return
+            filesystem, root = self._remote
+            names = sorted((p.name for p in local.iterdir()), key=lambda name: name == last)
+            for name in names:
+                filesystem.put_file(str(local / name), f"{root}/{path}/{name}")
+            shutil.rmtree(local, ignore_errors=True)
+        except OSError as error:
+            raise StoreError(f"could not publish {full}: {error}") from error
+
+    def scratch(self) -> Path:
+        """A new local folder for work in progress: inside a local store (so that publishing is a rename)."""
+        if self.is_local:
+            folder = Path(self.root) / "tmp" / uuid.uuid4().hex
+            folder.mkdir(parents=True)
+            return folder
+        import tempfile
+
+        return Path(tempfile.mkdtemp(prefix="manymodels-"))
+
+    def filesystem(self) -> tuple[Any, str]:
+        """A ``pyarrow.fs.FileSystem`` and the root's path in it, for readers that seek."""
+        import pyarrow.fs
+
+        if self.is_local:
+            return pyarrow.fs.LocalFileSystem(), self.root
+        filesystem, root = self._remote
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), root
+
+
+def _write_local(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
