@@ -111,19 +111,27 @@ class FittedModel(Protocol):
 
 
 class Family(Protocol):
-    """A way to fit models; one instance per candidate, with the candidate's parameters.
+    """A way to fit models; one instance per candidate, with the candidate's parameters."""
 
-    Attributes:
-        name: The family's name in job files.
-        revision: Raised when a release changes the models it makes from the same rows.
-        isolated: Whether fits run in the child process (code that is not the product's own).
-        library: The import name of the library that fits, whose version is part of the code fingerprint; may be empty.
-    """
+    @property
+    def name(self) -> str:
+        """The family's name in job files."""
+        ...
 
-    name: str
-    revision: int
-    isolated: bool
-    library: str
+    @property
+    def revision(self) -> int:
+        """Raised when a release changes the models it makes from the same rows."""
+        ...
+
+    @property
+    def isolated(self) -> bool:
+        """Whether fits run in the child process (code that is not the product's own)."""
+        ...
+
+    @property
+    def library(self) -> str:
+        """Import name of the library that fits; its version is in the code fingerprint; may be empty."""
+        ...
 
     def fit(self, rows: Rows, spec: FitSpec) -> FittedModel:
         """Fit one key's rows.
