@@ -1,0 +1,111 @@
+"""A real PostgreSQL server for the tests that need one, started by the tests themselves."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+USER = "manymodels"
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A PostgreSQL server of these tests, on 127.0.0.1, with its data in a folder of its own."""
+
+    programs: Path
+    folder: Path
+    port: int
+    password: str
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        options = (
+            f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
+        )
+        # Nothing here outlives the tests, so nothing needs to survive a power cut.
+        options += " -c fsync=off -c full_page_writes=off -c max_connections=50"
+        self.run(
+            "pg_ctl", "start", "-w", "-t", "60", "-D", self.data, "-l", f"{self.folder}/log", "-o", options
+        )
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", self.data)
+
+    @property
+    def data(self) -> str:
+        return f"{self.folder}/data"
+
+    def run(self, program: str, *arguments: str) -> None:
+        command = [str(self.programs / program), *arguments]
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            command = ["runuser", "-u", "postgres", "--", *command]
+        # The server inherits the output's file, so a pipe would never end.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT, check=False
+            )
+            output.seek(0)
+            if done.returncode != 0:
+                pytest.fail(f"{program} failed: {output.read().decode(errors='replace')}", pytrace=False)
+
+
+def _programs() -> Path:
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]), reverse=True
+    )
+    if not found:
+        pytest.fail(
+            "no PostgreSQL server under /usr/lib/postgresql: run `bash scripts/services.sh`", pytrace=False
+        )
+    return found[0].parent
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The server; it stops with the tests."""
+    programs = _programs()
+    folder = Path(tempfile.mkdtemp(prefix="manymodels-postgres-"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = PostgresServer(programs, folder, port, secrets.token_hex(8))
+    try:
+        password_file = folder / "password"
+        password_file.write_text(server.password)
+        if os.geteuid() == 0:
+            for path in (folder, password_file):
+                shutil.chown(path, "postgres", "postgres")
+        server.run(
+            *("initdb", "-D", server.data, "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync"),
+            *("--auth=scram-sha-256", f"--pwfile={password_file}"),
+        )
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL, with its password, of an empty database."""
+    import psycopg
+
+    name = f"test_{secrets.token_hex(8)}"
+    admin = postgres_server.url("postgres").replace("+psycopg", "")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+    return postgres_server.url(name)
