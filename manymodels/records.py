@@ -7,11 +7,12 @@ What concerns one key is a dataclass; what concerns a whole fleet is a ``pyarrow
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ __all__ = [
     "SegmentInfo",
     "State",
 ]
+
+T = TypeVar("T")
 
 KeyValue = None | bool | int | float | str | bytes | dt.date | dt.datetime | Decimal
 State = Literal["trained", "reused", "fallback", "skipped", "failed"]
@@ -66,9 +69,10 @@ class Rows:
         frame: The rows of the whole batch, index 0..n-1.
         start: The key's first row.
         stop: One past the key's last row.
+        arrays: What was computed for the whole batch; one dict shared by all its keys.
     """
 
-    __slots__ = ("_arrays", "_frame", "start", "stop")
+    __slots__ = ("_arrays", "_frame", "_picked", "start", "stop")
 
     def __init__(
         self,
@@ -76,10 +80,11 @@ class Rows:
         start: int = 0,
         stop: int | None = None,
         *,
-        arrays: dict[str, npt.NDArray[Any]] | None = None,
+        arrays: dict[Hashable, Any] | None = None,
     ) -> None:
         self._frame = frame
         self._arrays = {} if arrays is None else arrays
+        self._picked: npt.NDArray[np.intp] | None = None
         self.start = start
         self.stop = len(frame) if stop is None else stop
 
@@ -96,30 +101,79 @@ class Rows:
 
     def values(self, column: str) -> npt.NDArray[Any]:
         """One column as a NumPy array of length ``len(self)``: a view on the batch's array."""
-        whole = self._arrays.get(column)
+        whole: npt.NDArray[Any] | None = self._arrays.get(column)
         if whole is None:
             whole = self._arrays[column] = self._frame[column].to_numpy()
-        return whole[self.start : self.stop]
+        return whole[self.places]
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """One column as float64, missing values as NaN; shares memory where the type allows."""
         cached = f"\0float64 {column}"
-        whole = self._arrays.get(cached)
+        whole: npt.NDArray[np.float64] | None = self._arrays.get(cached)
         if whole is None:
             whole = self._frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
             self._arrays[cached] = whole
-        return whole[self.start : self.stop]
+        return whole[self.places]
 
     def frame(self, columns: list[str] | None = None) -> pd.DataFrame:
         """The rows as a DataFrame with index 0..n-1 (a copy-on-write slice)."""
-        part = self._frame if columns is None else self._frame[columns]
-        return part.iloc[self.start : self.stop].reset_index(drop=True)
+        if columns is not None:
+            return self.only(columns).frame()
+        return self._frame.iloc[self.places].reset_index(drop=True)
+
+    def derived(self, name: Hashable, make: Callable[[pd.DataFrame], T]) -> T:
+        """What ``make`` makes of the whole batch's frame, made once under ``name`` and kept with the batch.
+
+        It is not cut to this key's rows (``places``), and must not be changed in place.
+        """
+        found = self._arrays.get(name)
+        if found is None:
+            found = self._arrays[name] = make(self._frame)
+        return found
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """The rows of many keys, one after the other; a view where they follow each other in one frame."""
+        first = parts[0]
+        if all(part._picked is None for part in parts) and all(
+            before.stop == after.start and before._frame is after._frame for before, after in pairwise(parts)
+        ):
+            return cls(first._frame, first.start, parts[-1].stop, arrays=first._arrays)
+        import pandas as pd
+
+        return cls(pd.concat([part.frame() for part in parts], ignore_index=True))
 
     def part(self, start: int, stop: int) -> Rows:
         """Rows ``start`` to ``stop`` of this key, counted from the key's first row."""
-        return Rows(
-            self._frame, self.start + start, min(self.start + stop, self.stop), arrays=self._arrays
-        )
+        return self._again(self.start + start, min(self.start + stop, self.stop), self._picked)
+
+    def take(self, positions: npt.NDArray[np.intp]) -> Rows:
+        """The rows at these positions, counted from the key's first row, in this order."""
+        picked = self.start + positions if self._picked is None else self._picked[self._span][positions]
+        return self._again(0, len(picked), picked)
+
+    def only(self, columns: Sequence[str]) -> Rows:
+        """The same rows without the other columns: what a model may see of rows that it is to predict."""
+        cached = "\0only " + "\0".join(columns)
+        narrow: Rows | None = self._arrays.get(cached)
+        if narrow is None:
+            narrow = self._arrays[cached] = Rows(self._frame[list(columns)])
+        return narrow._again(self.start, self.stop, self._picked)
+
+    @property
+    def _span(self) -> slice:
+        return slice(self.start, self.stop)
+
+    @property
+    def places(self) -> slice | npt.NDArray[np.intp]:
+        """Where these rows are in the batch's frame, and so in everything ``derived`` from it."""
+        return self._span if self._picked is None else self._picked[self._span]
+
+    def _again(self, start: int, stop: int, picked: npt.NDArray[np.intp] | None) -> Rows:
+        """Other rows of the same batch; what was computed for the whole batch is shared."""
+        rows = Rows(self._frame, start, stop, arrays=self._arrays)
+        rows._picked = picked
+        return rows
 
 
 @dataclass(frozen=True)
