@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+
+from manymodels.secrets import redacted
 
 __all__ = ["Duration", "Fraction", "Size", "Spec", "parse_duration", "parse_size"]
 
@@ -15,10 +17,21 @@ class Spec(BaseModel):
     """Base of every part of the job file: frozen, strict, unknown fields refused."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
     )
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, redacted(value)
 
+
+_NUMBER = r"[0-9]{1,18}(?:\.[0-9]+)?"  # no more digits, so that it fits a float and an int alike
+_MOST = 10**18  # seconds or bytes; also keeps NaN and infinities out
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
           "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
@@ -31,14 +44,14 @@ def parse_duration(value: Any) -> float:
         ValueError: Not a positive, finite duration.
     """
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*([0-9.]+)\s*(ms|s|m|h|d)\s*", value)
+        match = re.fullmatch(rf"\s*({_NUMBER})\s*(ms|s|m|h|d)\s*", value)
         if match is None:
             raise ValueError(f"a duration is written like 30s, 5m or 2h; found {value!r}")
         value = float(match[1]) * _UNITS[match[2]]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"a duration is written like 30s, 5m or 2h; found {value!r}")
-    if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"a duration must be more than zero; found {value!r}")
+    if not 0 < value <= _MOST:
+        raise ValueError(f"a duration must be more than zero, and finite; found {value!r}")
     return float(value)
 
 
@@ -49,37 +62,40 @@ def parse_size(value: Any) -> int:
         ValueError: Not a positive size.
     """
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*([0-9.]+)\s*([kKMGT]i?B|B)\s*", value)
+        match = re.fullmatch(rf"\s*({_NUMBER})\s*([kKMGT]i?B|B)\s*", value)
         if match is None or match[2] not in _SIZES:
             raise ValueError(f"a size is written like 512MiB or 2GiB; found {value!r}")
         value = int(float(match[1]) * _SIZES[match[2]])
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST:
         raise ValueError(f"a size is a positive number of bytes like 512MiB; found {value!r}")
     return value
 
 
 def _parse_fraction(value: Any) -> float:
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", value)
+        match = re.fullmatch(rf"\s*({_NUMBER})\s*%\s*", value)
         if match is None:
             raise ValueError(f"a fraction is written like 1% or 0.01; found {value!r}")
         value = float(match[1]) / 100
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"a fraction is written like 1% or 0.01; found {value!r}")
     if not 0 <= value <= 1:
         raise ValueError(f"a fraction lies between 0 and 1; found {value!r}")
     return float(value)
 
 
-_TEXT_OR_NUMBER: Any = {"anyOf": [{"type": "string"}, {"type": "number"}]}
+def _written(kind: str, *examples: str) -> WithJsonSchema:
+    """The schema of a value that is text with a unit, or a plain number; ``kind`` is for the documents."""
+    return WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "number"}], "examples": list(examples), "kind": kind}
+    )
 
-Duration = Annotated[
-    float, BeforeValidator(parse_duration), PlainSerializer(lambda s: s), WithJsonSchema(_TEXT_OR_NUMBER)
-]
+
+Duration = Annotated[float, BeforeValidator(parse_duration), _written("duration", "30s", "5m", "2h")]
 """Seconds; written ``30s``, ``5m``, ``2h``."""
 
-Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_TEXT_OR_NUMBER)]
+Size = Annotated[int, BeforeValidator(parse_size), _written("size", "512MiB", "2GiB")]
 """Bytes; written ``512MiB``, ``2GiB``."""
 
-Fraction = Annotated[float, BeforeValidator(_parse_fraction), WithJsonSchema(_TEXT_OR_NUMBER)]
+Fraction = Annotated[float, BeforeValidator(_parse_fraction), _written("fraction", "1%", "0.01")]
 """Between 0 and 1; written ``1%`` or ``0.01``."""
