@@ -1,0 +1,264 @@
+"""``manymodels models …``."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated, Any
+
+import typer
+
+from manymodels.cli.app import models
+from manymodels.cli.verb import Call, StoreOption, verb
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The model set's name.", show_default=False)]
+KeyOption = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="COLUMN=VALUE", help="A key; several columns with commas. Repeatable.", show_default=False),
+]
+KeyIdOption = Annotated[
+    list[str] | None, typer.Option("--key-id", help="A key by its id. Repeatable.", show_default=False)
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option("--where", metavar="SQL", help="Keys by an expression over the key columns: \"region = 'N'\".",
+                 show_default=False),
+]  # fmt: skip
+AliasOption = Annotated[str, typer.Option("--alias", help="The alias.")]
+WhyOption = Annotated[str, typer.Option("--why", help="Kept in the alias log.")]
+
+
+@verb(models, "list")
+def list_models(
+    call: Call,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this model set's keys.", show_default=False)] = None,
+    alias: Annotated[str, typer.Option("--alias", help="Which version to show.")] = "champion",
+    where: WhereOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Keys on a page.")] = 50,
+    page: Annotated[int, typer.Option("--page", min=1, help="The page.")] = 1,
+    store: StoreOption = ".manymodels",
+) -> None:
+    """List model sets, or the keys of one with the version that an alias points at."""
+    from manymodels.registry import Registry
+
+    registry = Registry.open(store)
+    if name is None:
+        sets = registry.model_sets()
+
+        def overview(console: Any) -> None:
+            from manymodels.cli.tables import table
+
+            headings = [("name", ""), ("task", ""), ("runs", "right"), ("models", "right"), ("champions", "right"),
+                        ("latest run", "")]  # fmt: skip
+            rows = [
+                (s.name, s.task, f"{s.runs:,}", f"{s.models:,}", f"{s.champions:,}", s.latest_run) for s in sets
+            ]
+            console.print(table("", headings, rows) if rows else "No models yet.")
+
+        call.emit({"model_sets": [vars(s) for s in sets]}, overview)
+        return
+    key_ids = _selected(registry, name, None, None, where)
+    found = registry.models(name, alias=alias, key_ids=key_ids, page=page, page_size=limit)
+    lines = found.to_pylist()
+    for line in lines:
+        line.pop("canonical", None)
+
+    def text(console: Any) -> None:
+        from manymodels.cli.tables import number, span, table
+
+        headings = [("key", ""), ("version", "right"), ("candidate", ""), ("metric", "right"), ("time", "right"),
+                    ("key id", "")]  # fmt: skip
+        rows = [
+            (line["display"], line["version"], line["candidate"], number(line["metric"]), span(line["seconds"]), line["key_id"])
+            for line in lines
+        ]
+        console.print(table(f"{name}: {alias}, page {page}", headings, rows))
+
+    call.emit({"model_set": name, "alias": alias, "page": page, "models": lines}, text)
+
+
+@verb(models, "show")
+def show(
+    call: Call,
+    name: NameArgument,
+    key: KeyOption = None,
+    key_id: KeyIdOption = None,
+    alias: AliasOption = "champion",
+    store: StoreOption = ".manymodels",
+) -> None:
+    """Show one key's model: what it is, how good, from which rows."""
+    from manymodels.exceptions import NotFoundError
+    from manymodels.registry import Registry
+
+    registry = Registry.open(store)
+    history = registry.model_history(name, _one(registry, name, key, key_id))
+    live = [row for row in history.versions if alias in row.aliases]
+    if not live:
+        raise NotFoundError(f"{history.key} has no {alias}; `manymodels models history {name}` lists its versions")
+    row = live[0]
+    model = registry.load_version(row)
+    payload = {"key": history.key, "key_id": history.key_id, **vars(row), "model": dict(model.describe())}
+
+    def text(console: Any) -> None:
+        from manymodels.cli.tables import number, pairs, span
+
+        lines: list[tuple[str, Any]] = [("key", history.key), ("key id", history.key_id), ("version", row.version)]
+        lines += [("run", row.run_id), ("aliases", ", ".join(row.aliases)), ("candidate", row.candidate)]
+        lines += [("metric", number(row.metric)), ("training time", span(row.seconds))]
+        lines += [(str(field), value) for field, value in model.describe().items()]
+        console.print(pairs(lines))
+
+    call.emit(payload, text)
+
+
+@verb(models, "history")
+def history(
+    call: Call,
+    name: NameArgument,
+    key: KeyOption = None,
+    key_id: KeyIdOption = None,
+    store: StoreOption = ".manymodels",
+) -> None:
+    """Show every version of one key's model, and every move of its aliases."""
+    from manymodels.registry import Registry
+
+    registry = Registry.open(store)
+    found = registry.model_history(name, _one(registry, name, key, key_id))
+    payload = {
+        "key": found.key,
+        "key_id": found.key_id,
+        "versions": [vars(row) for row in found.versions],
+        "moves": [vars(move) for move in found.moves],
+    }
+
+    def text(console: Any) -> None:
+        from manymodels.cli.tables import number, table, when
+
+        headings = [("version", "right"), ("trained (UTC)", ""), ("candidate", ""), ("metric", "right"), ("aliases", "")]
+        rows = [
+            (row.version, when(row.trained), row.candidate, number(row.metric), ", ".join(row.aliases))
+            for row in found.versions
+        ]
+        console.print(table(found.key, headings, rows))
+        moves = [
+            (when(move.at), move.alias, move.before or "–", move.after or "–", move.kind, move.by, move.why)
+            for move in found.moves
+        ]
+        headings = [("moved (UTC)", ""), ("alias", ""), ("from", "right"), ("to", "right"), ("by", ""), ("who", ""), ("why", "")]
+        console.print(table("", headings, moves))
+
+    call.emit(payload, text)
+
+
+@verb(models, "promote")
+def promote(
+    call: Call,
+    name: NameArgument,
+    alias: AliasOption = "champion",
+    run: Annotated[str | None, typer.Option("--run", help="To the versions of this run.", show_default=False)] = None,
+    version: Annotated[int | None, typer.Option("--version", help="To this version.", show_default=False)] = None,
+    from_alias: Annotated[
+        str | None, typer.Option("--from", metavar="ALIAS", help="To where this alias points.", show_default=False)
+    ] = None,
+    key: KeyOption = None,
+    key_id: KeyIdOption = None,
+    where: WhereOption = None,
+    why: WhyOption = "",
+    store: StoreOption = ".manymodels",
+) -> None:
+    """Point an alias at other versions: of one key, of some, or of the whole fleet, in one transaction."""
+    from manymodels.exceptions import UsageError
+    from manymodels.registry import Registry
+
+    registry = Registry.open(store)
+    if sum(target is not None for target in (run, version, from_alias)) != 1:
+        raise UsageError("say what to promote: one of --run, --version and --from")
+    event = registry.promote(
+        name,
+        alias=alias,
+        run=None if run is None else registry.run(run).id,
+        version=version,
+        from_alias=from_alias,
+        key_ids=_selected(registry, name, key, key_id, where),
+        by=getpass.getuser(),
+        why=why,
+    )
+    _say_moved(call, event)
+
+
+@verb(models, "rollback")
+def rollback(
+    call: Call,
+    name: NameArgument,
+    alias: AliasOption = "champion",
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Moves to undo.")] = 1,
+    key: KeyOption = None,
+    key_id: KeyIdOption = None,
+    where: WhereOption = None,
+    why: WhyOption = "",
+    store: StoreOption = ".manymodels",
+) -> None:
+    """Put an alias back to where it pointed before: of one key, of some, or of the whole fleet, in one transaction."""
+    from manymodels.registry import Registry
+
+    registry = Registry.open(store)
+    key_ids = _selected(registry, name, key, key_id, where)
+    event = registry.rollback(name, alias=alias, key_ids=key_ids, steps=steps, by=getpass.getuser(), why=why)
+    _say_moved(call, event)
+
+
+@verb(models, "export")
+def export(
+    call: Call,
+    name: NameArgument,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="A folder, or a file for one key's model.")],
+    alias: AliasOption = "champion",
+    key: KeyOption = None,
+    key_id: KeyIdOption = None,
+    store: StoreOption = ".manymodels",
+) -> None:
+    """Export one key's model as a file, or the whole fleet as a folder that loads without the registry."""
+    from manymodels.artifacts.export import export_fleet, export_model
+    from manymodels.registry import Registry
+
+    registry = Registry.open(store)
+    if key or key_id:
+        chosen = _one(registry, name, key, key_id)
+        export_model(registry.load_key(name, chosen, alias=alias), output)
+        count = 1
+    else:
+        count = export_fleet(registry.storage, registry.served(name, alias=alias), output)
+    call.emit(
+        {"model_set": name, "alias": alias, "models": count, "output": output},
+        lambda console: console.print(f"{count:,} models in {output}", markup=False),
+    )
+
+
+def _selected(
+    registry: Any, name: str, keys: list[str] | None, key_ids: list[str] | None, where: str | None
+) -> list[str] | None:
+    """The key ids that the options name; None is all."""
+    from manymodels.exceptions import UsageError
+
+    if where is not None:
+        if keys or key_ids:
+            raise UsageError("choose keys with --where, or with --key and --key-id, not both")
+        return list(registry.keys_where(name, where))
+    if not keys and not key_ids:
+        return None
+    return [*(registry.key_id(name, key) for key in keys or ()), *(key_ids or ())]
+
+
+def _one(registry: Any, name: str, keys: list[str] | None, key_ids: list[str] | None) -> str:
+    from manymodels.exceptions import UsageError
+
+    chosen = _selected(registry, name, keys, key_ids, None) or []
+    if len(chosen) != 1:
+        raise UsageError("name one key with --key column=value, or with --key-id")
+    return str(chosen[0])
+
+
+def _say_moved(call: Call, event: Any) -> None:
+    call.emit(
+        {"event": event.number, "alias": event.alias, "moved": event.moved},
+        lambda console: console.print(f"{event.alias}: {event.moved:,} keys moved (event {event.number}).", markup=False),
+    )

@@ -1,0 +1,97 @@
+"""``manymodels plan``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from manymodels.cli.app import app
+from manymodels.cli.verb import Call, JobFile, Sets, verb
+
+KeyOption = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="COLUMN=VALUE", help="Only this key; several columns with commas. Repeatable.",
+                 show_default=False),
+]  # fmt: skip
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, help="At most so many keys: a seeded sample.", show_default=False)
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option("--only", metavar="changed|all|failed", help="Which keys to train.", show_default=False),
+]
+
+
+@verb(app, "plan")
+def plan(
+    call: Call,
+    job: JobFile,
+    keys: KeyOption = None,
+    limit: LimitOption = None,
+    only: OnlyOption = None,
+    each: Annotated[bool, typer.Option("--each", help="List every key with its action and reason.")] = False,
+    overrides: Sets = None,
+) -> None:
+    """Show what would train, be reused or skipped, and why; with the time, memory and disk that it would take.
+
+    Nothing is registered. The rows are split by key if they were not yet.
+    """
+    from manymodels.api import make_scope
+    from manymodels.job.loading import load_job
+    from manymodels.partitioning.keys import parse_keys
+    from manymodels.planning.estimate import estimate
+    from manymodels.training.prepare import prepare
+
+    loaded = load_job(job, overrides=overrides or ())
+    prepared = prepare(loaded, scope=make_scope(loaded, only=only, keys=parse_keys(keys), limit=limit))
+    made = prepared.plan
+    expected = estimate(made, prepared.resolved.store.schema, loaded.compute.workers)
+    names = prepared.resolved.store.displays() if each else []
+    payload: dict[str, Any] = {
+        "model_set": loaded.name,
+        "dataset": prepared.resolved.store.fingerprint,
+        "keys": len(made.table),
+        "train": len(made.training),
+        "actions": made.counts(),
+        "vanished": len(made.vanished),
+        "estimate": {
+            "seconds": expected.seconds,
+            "workers": expected.workers,
+            "memory_bytes": expected.memory,
+            "disk_bytes": expected.disk,
+        },
+        "warnings": list(prepared.resolved.warnings),
+    }
+    if each:
+        lines = zip(names, made.table["action"], made.table["reason"], made.table["rows"], strict=True)
+        payload["plan"] = [
+            {"key": key, "action": str(action), "reason": str(reason), "rows": int(rows)}
+            for key, action, reason, rows in lines
+        ]
+
+    def text(console: Any) -> None:
+        from manymodels.cli.tables import size, span, table
+
+        rows = [
+            (action, reason, f"{number:,}")
+            for action, reasons in payload["actions"].items()
+            for reason, number in reasons.items()
+        ]
+        console.print(
+            table(f"Plan for {loaded.name}: {len(made.table):,} keys", [("action", ""), ("reason", ""), ("keys", "right")], rows)
+        )
+        if len(made.training) == 0:
+            console.print("Nothing to train: no key has a cause to.")
+        else:
+            console.print(
+                f"About {span(expected.seconds)} on {expected.workers} workers, {size(expected.memory)} of memory each, "
+                f"{size(expected.disk)} on disk."
+            )
+        for warning in payload["warnings"]:
+            console.print(f"warning: {warning}", markup=False)
+        if each:
+            columns = [("key", ""), ("action", ""), ("reason", ""), ("rows", "right")]
+            console.print(table("", columns, [tuple(line.values()) for line in payload["plan"]]))
+
+    call.emit(payload, text)

@@ -1,0 +1,196 @@
+"""The job meets its data: roles checked, rows split by key, and everything that a fit needs settled."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+from manymodels.dataset.roles import Roles, resolve_roles
+from manymodels.dataset.sources import open_source
+from manymodels.exceptions import DataError
+from manymodels.job.code import code_fingerprint, find_modules
+from manymodels.job.fingerprints import job_fingerprint
+from manymodels.job.job import Job
+from manymodels.models.contract import Family, FitSpec
+from manymodels.partitioning.split import split
+from manymodels.partitioning.store import PartitionStore
+from manymodels.storage import Storage
+
+__all__ = ["Resolved", "importable", "level_columns", "level_name", "library_versions", "resolve"]
+
+_RECORDED = ("manymodels", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "statsmodels")
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # import name to distribution, where they differ
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job and its data, ready to plan.
+
+    Attributes:
+        store: The rows, split by key.
+        roles: Which column is what.
+        spec: What a fit needs to know, but for the key's seed.
+        families: The candidates' families, in the job's order.
+        metric: Name of the metric that candidates compete on; None where there is none.
+        job_hash: Fingerprint of what in the job makes a model.
+        code_hash: Fingerprint of the user's modules, the families' revisions and the libraries' minor versions.
+        libraries: Library to version, as recorded with the run.
+        modules: The user's own modules that the job needs, absolute paths.
+        warnings: What the user should know, a line each.
+    """
+
+    store: PartitionStore
+    roles: Roles
+    spec: FitSpec
+    families: tuple[Family, ...]
+    metric: str | None
+    job_hash: str
+    code_hash: str
+    libraries: dict[str, str]
+    modules: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
+    """Open the job's data, check it against the job, and split it by key unless that was done before.
+
+    Args:
+        job: The job.
+        frame: A pandas, Dask or Arrow table that stands in for ``data.path``.
+        storage: Where the partition store goes.
+
+    Raises:
+        JobError: A candidate or metric that is not there, or cannot be imported.
+        DataError: Data that does not fit the job.
+    """
+    from manymodels.evaluation.metrics import default_metric, resolve_metric
+    from manymodels.models.families import build
+
+    with importable(job.folder):
+        families = tuple(build(candidate, job.task) for candidate in job.models)
+        metric = job.evaluation.metric or default_metric(job.task)
+        if job.task == "anomaly" and job.evaluation.label is None:
+            metric = None
+        if metric is not None:
+            resolve_metric(metric, job.task)
+    source = open_source(job.data, frame)
+    roles = resolve_roles(source, job.data, job.task, levels=level_columns(job), label=job.evaluation.label)
+    memory = None if job.compute.memory == "auto" else job.compute.memory
+    store = split(source, job.data, roles, storage, memory=memory)
+    spec = fit_spec(job, roles, store)
+    libraries = library_versions(families)
+    modules = tuple(sorted(str(path) for path in find_modules(job)))
+    return Resolved(
+        store=store,
+        roles=roles,
+        spec=spec,
+        families=families,
+        metric=metric,
+        job_hash=job_fingerprint(job, columns=dict(frequency=spec.frequency, features=spec.features)),
+        code_hash=code_fingerprint(
+            modules, [(f.name, f.revision) for f in families], minor_versions(libraries, families)
+        ),
+        libraries=libraries,
+        modules=modules,
+        warnings=(*roles.warnings, *store.details.warnings),
+    )
+
+
+def fit_spec(job: Job, roles: Roles, store: PartitionStore) -> FitSpec:
+    """What every fit of a job needs to know about it and its data."""
+    spec = FitSpec(
+        task=job.task,
+        partition_by=tuple(job.data.partition_by),
+        target=job.data.target,
+        time=job.data.time,
+        features=tuple(roles.features),
+        known_future=tuple(roles.known_future),
+        categorical=tuple(roles.categorical),
+        weight=job.data.weight,
+        classes=tuple(store.details.classes or ()),
+        rate=job.anomaly.rate,
+        label=job.evaluation.label,
+        threads=job.compute.threads,
+    )
+    if job.task != "forecast":
+        return spec
+    from manymodels.models.forecast.frequency import infer_frequency, normalise_frequency, season_length
+
+    if job.data.on_duplicate_time == "error":
+        _refuse_duplicate_times(job, store)
+    frequency = (
+        normalise_frequency(job.data.frequency)
+        if job.data.frequency
+        else infer_frequency(store.sample_times(str(job.data.time)))
+    )
+    return replace(
+        spec,
+        frequency=frequency,
+        season_length=job.forecast.season_length or season_length(frequency),
+        horizon=job.forecast.horizon,
+        levels=tuple(job.forecast.levels),
+        non_negative=job.forecast.non_negative,
+        gaps=job.data.gaps,
+        on_duplicate_time=job.data.on_duplicate_time,
+    )
+
+
+def level_columns(job: Job) -> list[str]:
+    """Columns of the ladder's levels, each once."""
+    return list(dict.fromkeys(c for rung in job.fallback if not isinstance(rung, str) for c in rung.level))
+
+
+def level_name(columns: list[str]) -> str:
+    """The name of a level in the registry: ``level:region,format``."""
+    return "level:" + ",".join(columns)
+
+
+def library_versions(families: tuple[Family, ...]) -> dict[str, str]:
+    """Versions of Python, of the product's own libraries, and of those that fit."""
+    found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    for name in sorted({*_RECORDED, *_fitting(families)}):
+        found[name] = metadata.version(name)
+    return found
+
+
+def minor_versions(libraries: dict[str, str], families: tuple[Family, ...]) -> dict[str, str]:
+    """Major and minor version of the libraries that fit."""
+    return {name: ".".join(libraries[name].split(".")[:2]) for name in sorted(_fitting(families))}
+
+
+def _fitting(families: tuple[Family, ...]) -> set[str]:
+    """Distributions of the libraries that fit; a user's own module has none."""
+    names = {_DISTRIBUTIONS.get(family.library, family.library) for family in families if family.library}
+    found = set()
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            metadata.version(name)
+            found.add(name)
+    return found
+
+
+@contextmanager
+def importable(folder: str) -> Iterator[None]:
+    """The modules of a folder can be imported inside the block."""
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _refuse_duplicate_times(job: Job, store: PartitionStore) -> None:
+    import pyarrow.compute as pc
+
+    manifest = store.manifest
+    twice = pc.sum(manifest.column("duplicate_times")).as_py() or 0
+    if twice:
+        place = pc.index(pc.greater(manifest.column("duplicate_times"), 0), True).as_py()
+        raise DataError(
+            f"{twice:,} rows have the same `{job.data.time}` as another row of their key, first in "
+            f"{store.display(place)}; set `data.on_duplicate_time` to last, sum or mean, or add a key column"
+        )

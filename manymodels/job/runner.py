@@ -1,0 +1,38 @@
+"""Where model code of a run executes: the warm child with the run's own modules, or this process."""
+
+from __future__ import annotations
+
+import sys
+
+from manymodels.compute.sandbox import InProcess, Raised, Runner, warm_sandbox
+from manymodels.exceptions import ComputeError
+from manymodels.job.code import ensure_code
+from manymodels.job.settings import CodeSnapshot
+from manymodels.storage import Storage
+
+__all__ = ["reraise", "runner_for"]
+
+_PRELOAD = ("manymodels.training.batch", "manymodels.scoring.batch", "manymodels.models.tabular.family")
+
+
+def runner_for(storage: Storage, code: CodeSnapshot | None, *, isolated: bool, threads: int) -> Runner:
+    """The runner for a run's model code; its snapshot of the user's modules goes before any other of the same name.
+
+    Args:
+        storage: Of the store.
+        code: The user's own modules; None when there are none.
+        isolated: In the child process; else here.
+        threads: BLAS and OpenMP threads of the child.
+    """
+    paths = () if code is None else (str(ensure_code(storage, code.path, code.sha256)),)
+    if isolated:
+        return warm_sandbox(preload=_PRELOAD, paths=paths, threads=threads)
+    for path in paths:
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    return InProcess()
+
+
+def reraise(raised: Raised) -> ComputeError:
+    """The error for an exception that left the engine's own code in the child."""
+    return ComputeError(f"{raised.error}: {raised.message}")

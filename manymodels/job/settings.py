@@ -1,0 +1,147 @@
+"""What the fits of a run need, as kept in its folder: ``runs/<run>/settings.json``.
+
+Training writes it when a run starts; resume, replay and scoring read it, so that all of them see the same job, rows and code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from manymodels.evaluation.spec import EvaluationSpec
+from manymodels.exceptions import StoreFormatError
+from manymodels.job.job import Job
+from manymodels.models.contract import FitSpec
+from manymodels.models.spec import CandidateSpec
+from manymodels.partitioning.store import PartitionStore
+from manymodels.registry import RunRecord
+from manymodels.storage import Storage
+
+__all__ = ["CodeSnapshot", "FitSettings", "RunSettings", "load_settings", "write_settings"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CodeSnapshot:
+    """The user's own modules, as kept with the run.
+
+    Attributes:
+        path: Of the archive, relative to the store's root.
+        sha256: Of its content.
+    """
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What a worker needs to fit any batch of a run; the same for every batch.
+
+    Attributes:
+        storage_root: Root of the store.
+        dataset: Fingerprint of the partition store.
+        columns: Columns that fits read.
+        spec: What a fit needs to know, but for the key's seed.
+        candidates: In the job's order.
+        evaluation: How candidates are compared.
+        metric: Name of the metric they compete on; None where there is none.
+        seed: The run's.
+        code: The user's own modules; None when the job needs none.
+    """
+
+    storage_root: str
+    dataset: str
+    columns: tuple[str, ...]
+    spec: FitSpec
+    candidates: tuple[CandidateSpec, ...]
+    evaluation: EvaluationSpec
+    metric: str | None
+    seed: int
+    code: CodeSnapshot | None = None
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """A run's settings.
+
+    Attributes:
+        job: As it was when the run started.
+        store: The rows.
+        fit: What the fits need.
+        isolated: Whether model code runs in the child process.
+        higher_is_better: Of the metric.
+        key_batches: Batches that fit keys.
+        rungs: Whether the ladder's models are fitted too.
+    """
+
+    job: Job
+    store: PartitionStore
+    fit: FitSettings
+    isolated: bool
+    higher_is_better: bool
+    key_batches: int
+    rungs: bool
+
+
+def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None:
+    """Write a run's settings.
+
+    Raises:
+        StoreError: They could not be written.
+    """
+    fit = settings.fit
+    spec = asdict(fit.spec)
+    del spec["classes"]  # typed; they stand in the dataset's details
+    content = {
+        "format": _FORMAT,
+        "spec": spec,
+        "columns": fit.columns,
+        "metric": fit.metric,
+        "code": None if fit.code is None else asdict(fit.code),
+        "isolated": settings.isolated,
+        "higher_is_better": settings.higher_is_better,
+        "key_batches": settings.key_batches,
+        "rungs": settings.rungs,
+    }
+    storage.write(f"runs/{run_id}/settings.json", json.dumps(content, indent=1).encode())
+
+
+def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
+    """Read a run's settings.
+
+    Raises:
+        StoreFormatError: They were written in a format that this version does not know.
+        StoreError: They could not be read.
+    """
+    content = json.loads(storage.read(f"runs/{record.id}/settings.json"))
+    if content.get("format") != _FORMAT:
+        raise StoreFormatError(
+            f"run {record.id} was written in format {content.get('format')!r}, this version knows {_FORMAT}; "
+            "use the version of manymodels that started it",
+            run=record.id,
+        )
+    job = Job.from_dict(json.loads(record.job))
+    store = PartitionStore.open(storage, record.dataset)
+    spec = {key: tuple(value) if isinstance(value, list) else value for key, value in content["spec"].items()}
+    fit = FitSettings(
+        storage_root=storage.root,
+        dataset=record.dataset,
+        columns=tuple(content["columns"]),
+        spec=FitSpec(**spec, classes=tuple(store.details.classes or ())),
+        candidates=tuple(job.models),
+        evaluation=job.evaluation,
+        metric=content["metric"],
+        seed=job.training.seed,
+        code=CodeSnapshot(**content["code"]) if content["code"] else None,
+    )
+    return RunSettings(
+        job=job,
+        store=store,
+        fit=fit,
+        isolated=content["isolated"],
+        higher_is_better=content["higher_is_better"],
+        key_batches=content["key_batches"],
+        rungs=content["rungs"],
+    )

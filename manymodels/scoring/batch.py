@@ -1,0 +1,307 @@
+"""Scoring a batch of keys: rows and models in, predictions out. Runs in the sandbox's child, or in process.
+
+Every key's rows go to its own model; when that cannot serve, down the ladder; when nobody can, the key is failed, with every
+reason, and keeps its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manymodels.compute.sandbox import Started
+from manymodels.exceptions import ManyModelsError, ModelError
+from manymodels.job.settings import CodeSnapshot
+from manymodels.models.contract import FitSpec, FittedModel, Predictions
+from manymodels.records import AttemptFailure, Rows
+
+__all__ = ["OWN_MODEL", "KeyScores", "ModelRef", "RungRef", "ScorePayload", "ScoreSettings", "score_batch"]
+
+OWN_MODEL = "key"
+"""``model_source`` of rows that the key's own model served."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Where a model lies.
+
+    Attributes:
+        segment: Path in the store.
+        sha256: Of the segment.
+        row: In the segment.
+        version: The model's version.
+    """
+
+    segment: str
+    sha256: str
+    row: int
+    version: int
+
+
+@dataclass(frozen=True)
+class RungRef:
+    """A rung of the ladder.
+
+    Attributes:
+        source: ``pooled``, ``naive`` or ``level:region``: what ``model_source`` says.
+        models: The rung's models by their key_id; one for ``pooled`` and ``naive``, one per value for a level.
+    """
+
+    source: str
+    models: Mapping[str, ModelRef]
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What a worker needs to score any batch; the same for every batch.
+
+    Attributes:
+        storage_root: Root of the store.
+        spec: Of the run whose models score.
+        input: Fingerprint of the partition store with the rows to score; None when a forecast makes its own.
+        history: Fingerprint of the partition store with newer history; None when there is none.
+        training: Fingerprint of the partition store that the models were trained on; None when it is gone.
+        columns: Columns of the input that models read.
+        history_columns: Columns of the history that models read.
+        horizon: Periods ahead, for forecasts.
+        ladder: The rungs, in order.
+        top: Rows to keep per key, for rankings; None keeps all.
+        code: The user's own modules; None when there are none.
+    """
+
+    storage_root: str
+    spec: FitSpec
+    input: str | None
+    history: str | None
+    training: str | None
+    columns: tuple[str, ...]
+    history_columns: tuple[str, ...]
+    horizon: int
+    ladder: tuple[RungRef, ...]
+    top: int | None
+    code: CodeSnapshot | None
+
+
+@dataclass(frozen=True)
+class ScorePayload:
+    """What ``score_batch`` takes.
+
+    Attributes:
+        settings: Of the scoring.
+        units: One row per key (``scoring.units``).
+        blamed: key_id to source to what it did: models that killed or stalled the child before.
+    """
+
+    settings: ScoreSettings
+    units: Any
+    blamed: Mapping[str, Mapping[str, AttemptFailure]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KeyScores:
+    """The predictions of one key.
+
+    Attributes:
+        key_id: The key.
+        rows: Rows predicted, before ``kept``.
+        values: Output column to values of ``rows`` length; empty when the key failed.
+        times: The periods of a forecast that made its own rows: microseconds since 1970, or positions; None when the
+            rows came from the input.
+        kept: Positions of the rows to keep, in output order (rankings); None keeps all.
+        version: Of the model that served; None when nobody did.
+        source: ``key``, a rung, or empty when nobody served.
+        reason: Why the key's own model did not serve, or why nobody did.
+    """
+
+    key_id: str
+    rows: int
+    values: Predictions
+    times: npt.NDArray[np.int64] | None = None
+    kept: npt.NDArray[np.int64] | None = None
+    version: int | None = None
+    source: str = ""
+    reason: str = ""
+
+
+def score_batch(payload: ScorePayload) -> Iterator[Started | KeyScores]:
+    """Score every key of a batch, one after the other.
+
+    Yields:
+        ``Started((key_id, source))`` before a model is used, and each key's ``KeyScores``.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(payload.settings.spec.threads):
+        yield from _Batch(payload).run()
+
+
+class _Batch:
+    """One batch at work: open stores, models read so far."""
+
+    def __init__(self, payload: ScorePayload) -> None:
+        from manymodels.artifacts.segments import SegmentReader
+        from manymodels.storage import Storage
+
+        self.payload = payload
+        self.settings = payload.settings
+        self.storage = Storage.at(self.settings.storage_root)
+        self.segments = SegmentReader(self.storage)
+        self._rungs: dict[str, FittedModel] = {}
+        self.units = payload.units.to_pylist()
+        self.inputs = self._slices("input", self.settings.input, self.settings.columns)
+        self.newer = self._slices("history", self.settings.history, self.settings.history_columns)
+
+    def run(self) -> Iterator[Started | KeyScores]:
+        # In the order in which the models lie in their segments, so that each row group is read once.
+        order = sorted(range(len(self.units)), key=lambda n: (self.units[n]["segment"] or "", self.units[n]["segment_row"] or 0))
+        for number in order:
+            unit = self.units[number]
+            blamed = self.payload.blamed.get(unit["key_id"], {})
+            reasons: list[str] = []
+            scores: KeyScores | None = None
+            for source in self._sources(unit, reasons):
+                if source in blamed:
+                    reasons.append(f"{source}: {blamed[source].message or blamed[source].error}")
+                    continue
+                yield Started((unit["key_id"], source))
+                try:
+                    scores = self._score(unit, source)
+                    break
+                except Exception as error:
+                    # Failure is data: one bad model or row never costs another key's rows.
+                    text = str(error) if isinstance(error, ManyModelsError) else f"{type(error).__name__}: {error}"
+                    reasons.append(f"{source}: {text}")
+            reason = "; ".join(reasons)
+            if scores is None:
+                times = self._times(unit)
+                rows = len(times) if times is not None else unit["input_rows"] or 0
+                scores = KeyScores(unit["key_id"], rows, {}, times=times, reason=reason or "no model serves this key")
+            yield replace(scores, reason=reason) if scores.source else scores
+
+    def _sources(self, unit: dict[str, Any], reasons: list[str]) -> Iterator[str]:
+        if unit["segment"] is not None:
+            yield OWN_MODEL
+        else:
+            reasons.append(unit["why_none"])
+        for rung in self.settings.ladder:
+            yield rung.source
+
+    def _score(self, unit: dict[str, Any], source: str) -> KeyScores:
+        settings = self.settings
+        if source == OWN_MODEL:
+            model: FittedModel = self.segments.load(unit["segment"], unit["sha256"], unit["segment_row"])
+            version = unit["version"]
+            if unit["key_id"] in self.newer:
+                model = model.extend(self.newer[unit["key_id"]])
+        else:
+            model, version = self._rung(unit, source)
+        times = self._times(unit)
+        rows = self._future(times) if times is not None else self.inputs[unit["key_id"]]
+        values = dict(model.predict(rows))
+        _check_length(values, len(rows))
+        kept = None
+        if settings.spec.task == "ranking":
+            from manymodels.models.ranking import rank_rows
+
+            ranks = rank_rows(values["prediction"], None)
+            values["rank"] = ranks
+            kept = np.argsort(ranks, kind="stable")
+            if settings.top is not None:
+                kept = kept[: settings.top]
+        return KeyScores(unit["key_id"], len(rows), values, times=times, kept=kept, version=version, source=source)
+
+    def _rung(self, unit: dict[str, Any], source: str) -> tuple[FittedModel, int]:
+        """The rung's model, bound to the key's history where it has one."""
+        place = [rung.source for rung in self.settings.ladder].index(source)
+        rung = self.settings.ladder[place]
+        ref = rung.models.get(unit[f"rung_{place}"])
+        history = self._history(unit)
+        if source == "naive" and history is not None:
+            from manymodels.models.rungs import naive_family
+
+            # The key's own rows say more than the fleet's.
+            own = naive_family(self.settings.spec.task).fit_pooled([history], self.settings.spec)
+            version = ref.version if ref is not None else unit["run_version"]
+            return (own.extend(history) if self.settings.spec.task == "forecast" else own), version
+        if ref is None:
+            raise ModelError("this rung has no model for the key")
+        if ref.segment + str(ref.row) not in self._rungs:
+            self._rungs[ref.segment + str(ref.row)] = self.segments.load(ref.segment, ref.sha256, ref.row)
+        model = self._rungs[ref.segment + str(ref.row)]
+        if self.settings.spec.task == "forecast" and history is not None:
+            model = model.extend(history)
+        return model, ref.version
+
+    def _history(self, unit: dict[str, Any]) -> Rows | None:
+        """The key's newest known rows with targets: from the newer history, else from the training data."""
+        if unit["key_id"] in self.newer:
+            return self.newer[unit["key_id"]]
+        if self.settings.training is None or unit["training_rows"] is None:
+            return None
+        rows = self._read(self.settings.training, "training", [unit], self.settings.history_columns)[unit["key_id"]]
+        target = self.settings.spec.target
+        if target is not None and not np.isfinite(_as_floats(rows, target)).any():
+            return None
+        return rows
+
+    def _times(self, unit: dict[str, Any]) -> npt.NDArray[np.int64] | None:
+        """The periods that a forecast makes for itself; None when the input has the rows."""
+        if self.settings.input is not None:
+            return None
+        from manymodels.models.forecast.frequency import cutoff_value, future_times
+
+        cutoff = unit["history_last"] if unit["history_last"] is not None else unit["cutoff"]
+        times = future_times(cutoff, str(self.settings.spec.frequency), self.settings.horizon)
+        return np.array([cutoff_value(time) for time in times], dtype=np.int64)
+
+    def _future(self, times: npt.NDArray[np.int64]) -> Rows:
+        import pandas as pd
+
+        values: Any = times if self.settings.spec.frequency == "step" else times.astype("datetime64[us]")
+        return Rows(pd.DataFrame({self.settings.spec.time: values}))
+
+    def _slices(self, prefix: str, fingerprint: str | None, columns: tuple[str, ...]) -> dict[str, Rows]:
+        if fingerprint is None:
+            return {}
+        having = [unit for unit in self.units if unit[f"{prefix}_rows"] is not None]
+        return self._read(fingerprint, prefix, having, columns) if having else {}
+
+    def _read(
+        self, fingerprint: str, prefix: str, units: list[dict[str, Any]], columns: tuple[str, ...]
+    ) -> dict[str, Rows]:
+        import pyarrow as pa
+
+        from manymodels.partitioning.store import PartitionStore
+
+        slices = pa.table(
+            {
+                "key_id": [unit["key_id"] for unit in units],
+                "file": [unit[f"{prefix}_file"] for unit in units],
+                "row_group": pa.array([unit[f"{prefix}_row_group"] for unit in units], pa.int32()),
+                "row_offset": pa.array([unit[f"{prefix}_row_offset"] for unit in units], pa.int64()),
+                "rows": pa.array([unit[f"{prefix}_rows"] for unit in units], pa.int64()),
+            }
+        )
+        frame, offsets = PartitionStore.open(self.storage, fingerprint).read(slices, list(columns))
+        arrays: dict[str, Any] = {}
+        return {
+            unit["key_id"]: Rows(frame, int(offsets[n]), int(offsets[n + 1]), arrays=arrays)
+            for n, unit in enumerate(units)
+        }
+
+
+def _check_length(values: Mapping[str, npt.NDArray[Any]], rows: int) -> None:
+    for column, array in values.items():
+        if len(array) != rows:
+            raise ModelError(f"the model gave {len(array)} values in `{column}` for {rows} rows")
+
+
+def _as_floats(rows: Rows, column: str) -> npt.NDArray[np.float64]:
+    try:
+        return rows.numbers(column)
+    except (TypeError, ValueError):  # classes have no number; all of them count as known
+        return np.zeros(len(rows))

@@ -1,0 +1,160 @@
+"""Where scores go: a folder of Parquet files, or one file; published by one step when all is there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manymodels.exceptions import StoreError, UsageError
+from manymodels.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["MANIFEST", "Sink", "check_output", "write_part"]
+
+MANIFEST = "_manifest.json"
+"""Written last: a folder without it is not finished."""
+
+
+def check_output(output: str, inputs: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse an output that is there already, or that lies inside an input.
+
+    Raises:
+        UsageError: With what to do instead.
+    """
+    place = Storage.at(output)
+    if place.is_local:
+        target = Path(place.root)
+        for text in inputs:
+            if "://" in text:
+                continue
+            source = Path(text).absolute()
+            folder = source if source.is_dir() else None
+            if target == source or (folder is not None and target.is_relative_to(folder)):
+                raise UsageError(f"the output {output} lies inside the input {text}; choose another place")
+        if target.exists() and not overwrite:
+            raise UsageError(f"the output {output} exists; pass --overwrite to replace it, or choose another place")
+    elif place.exists(MANIFEST) and not overwrite:
+        raise UsageError(f"the output {output} exists; pass --overwrite to replace it, or choose another place")
+
+
+def write_part(staging: str, name: str, table: pa.Table) -> None:
+    """Write one batch's scores into the staging folder."""
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    Storage.at(staging).write(name, buffer.getvalue())
+
+
+class Sink:
+    """An output in the making.
+
+    Args:
+        output: Folder or URL of a folder; a path that ends in ``.parquet`` or ``.csv`` is one file.
+        score_id: Makes the staging folder's name unique.
+    """
+
+    def __init__(self, output: str, score_id: str) -> None:
+        self.output = output
+        place = Storage.at(output)
+        self._local = place.is_local
+        # An object store cannot rename: the folder is written in place and its manifest makes it visible.
+        self.staging = f"{place.root}.{score_id}.partial" if self._local else place.root
+
+    @property
+    def _one_file(self) -> str | None:
+        suffix = Path(self.output).suffix.lower()
+        return suffix if suffix in (".parquet", ".csv") else None
+
+    def tables(self, parts: Sequence[str]) -> Iterator[pa.Table]:
+        """The parts, one after the other."""
+        import pyarrow.parquet as pq
+
+        storage = Storage.at(self.staging)
+        for part in parts:
+            yield pq.read_table(io.BytesIO(storage.read(part)))
+
+    def publish(self, parts: Sequence[str], details: Mapping[str, Any], *, raw: bool = False) -> None:
+        """Make the output visible, in one step.
+
+        Args:
+            parts: The files in the staging folder, in order.
+            details: What the manifest says.
+            raw: Leave texts in a CSV file as they are; else those that a spreadsheet would run are escaped.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        try:
+            if self._one_file is not None:
+                self._publish_file(parts, raw=raw)
+                return
+            content = json.dumps({**details, "parts": list(parts)}, indent=1, default=str).encode()
+            Storage.at(self.staging).write(MANIFEST, content)
+            if self._local:
+                self._replace(Path(self.staging), Path(Storage.at(self.output).root))
+        except OSError as error:
+            raise StoreError(f"could not write the scores to {self.output}: {error}") from error
+
+    def discard(self) -> None:
+        """Remove what was staged."""
+        if self._local:
+            shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _publish_file(self, parts: Sequence[str], *, raw: bool) -> None:
+        import pyarrow.csv
+        import pyarrow.parquet as pq
+
+        target = Path(Storage.at(self.output).root)
+        temporary = Path(self.staging) / f"whole{self._one_file}"
+        writer: Any = None
+        for table in self.tables(parts):
+            if self._one_file == ".csv" and not raw:
+                table = escape_formulas(table)
+            if writer is None:
+                writer = (
+                    pq.ParquetWriter(temporary, table.schema, compression="zstd")
+                    if self._one_file == ".parquet"
+                    else pyarrow.csv.CSVWriter(temporary, table.schema)
+                )
+            writer.write_table(table)
+        writer.close()
+        self._replace(temporary, target)
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _replace(self, new: Path, target: Path) -> None:
+        """Put ``new`` where ``target`` is; a folder cannot be replaced in one step, so the old one steps aside first."""
+        aside = target.with_name(f"{target.name}.{os.getpid()}.old")
+        if target.is_dir():
+            os.replace(target, aside)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(new, target)
+        except OSError:
+            if aside.exists():
+                os.replace(aside, target)
+            raise
+        with suppress(FileNotFoundError):
+            shutil.rmtree(aside)
+
+
+def escape_formulas(table: pa.Table) -> pa.Table:
+    """Texts that a spreadsheet would run as a formula get a leading apostrophe."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            column = table.column(place)
+            risky = pc.match_substring_regex(column, r"^[=+\-@\t\r]")
+            escaped = pc.binary_join_element_wise(pa.scalar("'", field.type), column, pa.scalar("", field.type))
+            table = table.set_column(place, field, pc.if_else(pc.fill_null(risky, False), escaped, column))
+    return table

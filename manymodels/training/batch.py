@@ -1,0 +1,175 @@
+"""Fitting a batch of keys: rows and settings in, outcomes out. Runs in the sandbox's child, or in process.
+
+Nothing here knows the registry, the clock of the run, or the cluster; the same payload gives the same outcomes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from manymodels.compute.sandbox import Started
+from manymodels.job.settings import FitSettings
+from manymodels.records import AttemptFailure, KeyOutcome, Rows
+
+__all__ = ["BatchPayload", "Rung", "key_seed", "train_batch"]
+
+@dataclass(frozen=True)
+class Rung:
+    """A model over many keys' rows, for the fallback ladder.
+
+    Attributes:
+        level: ``pooled``, ``naive`` or ``level:region``.
+        key_id: Of the rung's own key.
+        kind: ``pooled`` or ``naive``: what is fitted.
+    """
+
+    level: str
+    key_id: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class BatchPayload:
+    """What ``train_batch`` takes.
+
+    Attributes:
+        settings: Of the run.
+        keys: ``pyarrow.Table``: rows of the manifest.
+        rung: Set when all the rows are for one rung.
+        blamed: key_id to candidate to what it did: candidates that killed or stalled the child before.
+    """
+
+    settings: FitSettings
+    keys: Any
+    rung: Rung | None = None
+    blamed: Mapping[str, Mapping[str, AttemptFailure]] = field(default_factory=dict)
+
+
+def key_seed(run_seed: int, key_id: str) -> int:
+    """The seed of one key in a run: 32 bits of BLAKE2b over the run's seed and the key."""
+    digest = blake2b(f"{run_seed}:{key_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big")
+
+
+def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
+    """Fit every key of a batch, one after the other.
+
+    Yields:
+        ``Started((key_id, candidate))`` before every evaluation and refit, and each key's ``KeyOutcome``.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from manymodels.partitioning.store import PartitionStore
+    from manymodels.storage import Storage
+
+    settings = payload.settings
+    storage = Storage.at(settings.storage_root)
+    store = PartitionStore.open(storage, settings.dataset)
+    frame, offsets = store.read(payload.keys, list(settings.columns))
+    arrays: dict[str, Any] = {}
+    parts = [
+        Rows(frame, int(start), int(stop), arrays=arrays)
+        for start, stop in zip(offsets[:-1], offsets[1:], strict=True)
+    ]
+    with threadpool_limits(settings.spec.threads):
+        if payload.rung is not None:
+            yield from _fit_rung(payload.rung, parts, settings)
+            return
+        yield from _fit_keys(payload, parts)
+
+
+def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | KeyOutcome]:
+    from manymodels.evaluation.metrics import resolve_metric
+    from manymodels.models.families import build
+    from manymodels.selection.choose import fit_key
+
+    settings = payload.settings
+    task = settings.spec.task
+    candidates = [(candidate, build(candidate, task)) for candidate in settings.candidates]
+    metric = None if settings.metric is None else resolve_metric(settings.metric, task)
+    for key_id, rows in zip(payload.keys.column("key_id").to_pylist(), parts, strict=True):
+        began = time.perf_counter()
+        seed = key_seed(settings.seed, key_id)
+        steps = fit_key(
+            rows,
+            candidates,
+            settings.spec.seeded(seed),
+            settings.evaluation,
+            metric,
+            blamed=payload.blamed.get(key_id, {}),
+        )
+        while True:
+            try:
+                candidate = next(steps)
+            except StopIteration as stop:
+                fitted = stop.value
+                break
+            yield Started((key_id, candidate))
+        yield _encoded(key_id, fitted, seed, began)
+
+
+def _encoded(key_id: str, fitted: Any, seed: int, began: float) -> KeyOutcome:
+    """A selection's result as it travels; a model that cannot be encoded fails its key."""
+    from manymodels.artifacts.codecs import encode
+    from manymodels.exceptions import ModelError
+    from manymodels.selection.failures import failure_of
+
+    codec, artifact, state, failure, reason = "", b"", fitted.state, fitted.failure, fitted.reason
+    if state == "trained":
+        try:
+            codec, artifact = encode(fitted.model)
+        except ModelError as error:
+            state, failure, reason = "failed", failure_of(error, fitted.candidate), str(error)
+    return KeyOutcome(
+        key_id=key_id,
+        state=state,
+        reason=reason,
+        candidate=fitted.candidate,
+        params=fitted.params,
+        metric=fitted.metric,
+        scores=fitted.scores,
+        codec=codec,
+        artifact=artifact,
+        rows=fitted.rows,
+        cutoff=fitted.cutoff,
+        fit_seconds=fitted.fit_seconds,
+        seconds=time.perf_counter() - began,
+        failure=failure,
+        seed=seed,
+    )
+
+
+def _fit_rung(rung: Rung, parts: list[Rows], settings: FitSettings) -> Iterator[Started | KeyOutcome]:
+    from manymodels.artifacts.codecs import encode
+    from manymodels.models.rungs import naive_family, pooled_family
+    from manymodels.selection.failures import failure_of
+
+    began = time.perf_counter()
+    seed = key_seed(settings.seed, rung.key_id)
+    spec = settings.spec.seeded(seed)
+    yield Started((rung.key_id, rung.kind))
+    try:
+        family = naive_family(spec.task) if rung.kind == "naive" else pooled_family(spec.task, list(settings.candidates))
+        model = family.fit_pooled(parts, spec)
+        codec, artifact = encode(model)
+    except Exception as error:
+        yield KeyOutcome(
+            key_id=rung.key_id, state="failed", reason=str(error), failure=failure_of(error, rung.kind), seed=seed
+        )
+        return
+    seconds = time.perf_counter() - began
+    yield KeyOutcome(
+        key_id=rung.key_id,
+        state="trained",
+        candidate=rung.kind,
+        codec=codec,
+        artifact=artifact,
+        rows=sum(len(part) for part in parts),
+        fit_seconds=seconds,
+        seconds=seconds,
+        seed=seed,
+    )

@@ -1,0 +1,257 @@
+"""A run: fan the plan out, journal every receipt, account for every key, publish in one step.
+
+The journal is the registry's ``batches`` table: a batch with a receipt is never run again, so that ``resume`` after any
+crash does only what is missing. What a resume needs beside it lies in the run's folder: ``plan.parquet`` (what was decided for
+every key, and its batch) and ``settings.json`` (what the fits need).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from manymodels.compute.executor import Executor, open_executor
+from manymodels.exceptions import JobError, ManyModelsError, RunError, RunInterrupted
+from manymodels.job.fingerprints import job_json
+from manymodels.job.job import Job
+from manymodels.progress import Progress
+from manymodels.records import STATES, BatchReceipt, BatchTask
+from manymodels.registry import Promotion, Registry, RunRecord
+from manymodels.training.outcomes import RunOutcomes
+from manymodels.training.prepare import Prepared
+from manymodels.training.script import RunScript, load_script, write_script
+from manymodels.training.worker import run_batch, task_name
+
+__all__ = ["RunResult", "refuse_changed_job", "resume", "train"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        run_id: The run.
+        state: ``completed`` or ``failed_gate``.
+        keys: Keys of the dataset.
+        counts: State to keys; they add up to ``keys``.
+        promoted: Keys whose alias moved.
+        seconds: Wall time without imports and cluster start.
+        startup_seconds: Cluster start and imports.
+        dataset: Fingerprint of the dataset.
+        failed_rungs: Rungs of the ladder that could not be fitted, with the reason.
+    """
+
+    run_id: str
+    state: str
+    keys: int
+    counts: dict[str, int]
+    promoted: int
+    seconds: float
+    startup_seconds: float
+    dataset: str
+    failed_rungs: dict[str, str]
+
+
+def train(prepared: Prepared, progress: Progress, *, began: float | None = None) -> RunResult:
+    """Execute a plan: exactly it, and nothing else.
+
+    Args:
+        prepared: The job, its data and the plan.
+        progress: Told what happens.
+        began: ``time.perf_counter()`` when the work began (the split included); now when None.
+
+    Raises:
+        RunInterrupted: The user stopped it.
+        RunError: It stopped; ``resume`` continues it.
+    """
+    began = time.perf_counter() if began is None else began
+    script = write_script(prepared)
+    return _execute(prepared.job, prepared.registry, script, progress, began)
+
+
+def resume(run_id: str, registry: Registry, progress: Progress) -> RunResult:
+    """Continue a run that was stopped: only batches without a receipt are run.
+
+    Raises:
+        NotFoundError: There is no such run.
+        RunError: It has ended already.
+    """
+    began = time.perf_counter()
+    record = registry.run(run_id)
+    if record.state in ("completed", "failed_gate"):
+        raise RunError(f"run {record.id} has ended: {record.state}; `manymodels train` starts a new one", run=record.id)
+    script = load_script(registry.storage, record)
+    registry.mark_running(record.id)
+    return _execute(script.job, registry, script, progress, began)
+
+
+def refuse_changed_job(record: RunRecord, job: Job) -> None:
+    """Refuse to resume a run for a job file that is no longer what the run was started with.
+
+    Raises:
+        JobError: With the fields that differ.
+    """
+    was, now = json.loads(record.job), json.loads(job_json(job))
+    differing = sorted(
+        f"{section}.{field}" if isinstance(was.get(section), dict) and isinstance(now.get(section), dict) else section
+        for section in was.keys() | now.keys()
+        if was.get(section) != now.get(section)
+        for field in _differing(was.get(section), now.get(section))
+    )
+    if differing:
+        raise JobError(
+            f"the job changed since run {record.id} started ({', '.join(dict.fromkeys(differing))}); put it back to resume, "
+            "or start a new run with `manymodels train`",
+            run=record.id,
+        )
+
+
+def _differing(was: Any, now: Any) -> list[str]:
+    if not (isinstance(was, dict) and isinstance(now, dict)):
+        return [""]
+    return [field for field in was.keys() | now.keys() if was.get(field) != now.get(field)]
+
+
+def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress, began: float) -> RunResult:
+    run_id = script.run_id
+    outcomes = RunOutcomes(registry.storage, script)
+    outcomes.load(registry.journalled(run_id))
+    startup = 0.0
+    try:
+        tasks = [task for task in script.tasks() if task.batch not in outcomes.batches]
+        if tasks:
+            with open_executor(_target(job, tasks), storage_root=registry.storage.root) as executor:
+                startup = executor.startup_seconds
+                if executor.dashboard:
+                    progress.say(f"Dask dashboard: {executor.dashboard}")
+                progress.begin("training", sum(task.keys.num_rows for task in tasks if task.settings.rung is None))
+                _fan_out(tasks, executor, registry, outcomes, progress)
+        return _publish(job, registry, script, outcomes, began, startup)
+    except (KeyboardInterrupt, RunInterrupted):
+        registry.end_run(run_id, "interrupted", "stopped by the user")
+        raise RunInterrupted(
+            f"run {run_id} was interrupted; `manymodels runs resume {run_id}` continues it", run=run_id
+        ) from None
+    except ManyModelsError as error:
+        registry.end_run(run_id, "failed", error.message)
+        raise RunError(
+            f"run {run_id} stopped: {error.message}; `manymodels runs resume {run_id}` continues it", run=run_id
+        ) from error
+
+
+def _target(job: Job, tasks: list[BatchTask]) -> Any:
+    """The job's compute target; no more local workers than there are batches."""
+    spec = job.compute
+    if spec.target == "local" and spec.workers != "auto" and spec.workers > len(tasks):
+        return spec.model_copy(update={"workers": len(tasks)})
+    return spec
+
+
+def _fan_out(
+    tasks: list[BatchTask], executor: Executor, registry: Registry, outcomes: RunOutcomes, progress: Progress
+) -> None:
+    run_id = tasks[0].run_id
+    with _drain_on_interrupt() as stopping:
+
+        def feed() -> Iterator[tuple[str, BatchTask]]:
+            for task in tasks:
+                if stopping.is_set():
+                    return
+                yield task_name(task), task
+
+        for completion in executor.run(run_batch, feed()):
+            if completion.error is not None:
+                raise completion.error
+            receipt: BatchReceipt = completion.value
+            if registry.journal(receipt):
+                outcomes.add(receipt)
+                if not outcomes.is_rung(receipt.batch):
+                    progress.advance(receipt.outcomes.num_rows, receipt.states["failed"])
+            registry.touch(run_id)
+            if registry.cancel_requested(run_id):
+                stopping.set()
+    if stopping.is_set() and len(outcomes.batches) < outcomes.expected:
+        raise RunInterrupted(f"run {run_id} was stopped", run=run_id)
+
+
+@contextmanager
+def _drain_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C lets the batches in flight finish; the second stops at once."""
+    stopping = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _publish(
+    job: Job, registry: Registry, script: RunScript, outcomes: RunOutcomes, began: float, startup: float
+) -> RunResult:
+    counts = outcomes.counts()
+    total = script.plan.num_rows
+    if sum(counts.values()) != total:
+        raise RunError(
+            f"{total:,} keys went in but {sum(counts.values()):,} are accounted for ({counts}); nothing was published",
+            run=script.run_id,
+        )
+    attempted = counts["trained"] + counts["failed"]
+    limit = job.training.max_failed
+    allowed = limit if isinstance(limit, int) else limit * attempted
+    state = "failed_gate" if counts["failed"] > allowed else "completed"
+    path = outcomes.write()
+    promotion = None
+    if state == "completed" and job.promotion.rule != "never":
+        promotion = Promotion(
+            alias=job.promotion.alias,
+            rule=_rule(job),
+            min_gain=job.promotion.min_gain,
+            higher_is_better=script.settings.higher_is_better,
+        )
+    seconds = time.perf_counter() - began - startup
+    promoted = registry.publish_run(
+        script.run_id,
+        state=state,
+        counts={name: counts[name] for name in STATES},
+        seconds=seconds,
+        startup_seconds=startup,
+        outcomes_path=path,
+        promotion=promotion,
+    )
+    outcomes.discard_parts()
+    return RunResult(
+        run_id=script.run_id,
+        state=state,
+        keys=total,
+        counts=counts,
+        promoted=promoted,
+        seconds=seconds,
+        startup_seconds=startup,
+        dataset=script.dataset,
+        failed_rungs=outcomes.failed_rungs(),
+    )
+
+
+def _rule(job: Job) -> str:
+    """The promotion rule for the registry.
+
+    For forecasts the configurations have competed inside the run, on the same windows, and the winner was refitted to the
+    newest cutoff: comparing it with a champion's score on older windows would keep stale champions.
+    """
+    return "always" if job.task == "forecast" and job.promotion.rule == "better" else job.promotion.rule

@@ -1,0 +1,90 @@
+"""From a job to a plan: open, split, fingerprint, and compare with what the registry knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from manymodels.exceptions import UsageError
+from manymodels.job.job import Job
+from manymodels.job.resolve import Resolved, resolve
+from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
+from manymodels.planning.plan import Plan, Scope, make_plan
+from manymodels.registry import Registry
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that met its data and its past.
+
+    Attributes:
+        job: The job.
+        registry: Of the job's store.
+        resolved: The job's data, split, and what its fits need.
+        plan: What a run would do with every key.
+        known_levels: Levels that have a version already (``pooled``, ``naive``, …).
+    """
+
+    job: Job
+    registry: Registry
+    resolved: Resolved
+    plan: Plan
+    known_levels: frozenset[str]
+
+
+def prepare(job: Job, frame: Any = None, *, scope: Scope | None = None) -> Prepared:
+    """Split the job's data (unless it is unchanged) and plan a run.
+
+    Args:
+        job: The job.
+        frame: A pandas, Dask or Arrow table that stands in for ``data.path``.
+        scope: Which keys may train; the job's ``training.only`` when None.
+
+    Raises:
+        UsageError: The job, or data that does not fit it.
+        StoreError: The store could not be read or written.
+        RegistryError: The registry could not be used.
+    """
+    registry = Registry.open(job.store, create=True)
+    resolved = resolve(job, frame, registry.storage)
+    scope = scope or Scope(only=job.training.only)
+    history = registry.history(job.name)
+    levels = history.column("level").to_pylist()
+    keys = history.filter([level == "" for level in levels])
+    manifest = resolved.store.manifest
+    if scope.key_ids is not None:
+        unknown = scope.key_ids.difference(manifest.column("key_id").to_pylist())
+        if unknown:
+            raise UsageError(
+                f"{len(unknown)} of the {len(scope.key_ids)} keys asked for are not in the dataset; "
+                "`manymodels plan` lists the keys"
+            )
+    plan = make_plan(
+        manifest,
+        keys,
+        job_hash=resolved.job_hash,
+        code_hash=resolved.code_hash,
+        min_rows=job.data.min_rows,
+        scope=scope,
+        ladder=bool(job.fallback),
+        seconds=estimate_seconds(
+            manifest,
+            keys,
+            families=[candidate.family for candidate in job.models],
+            fits=_fits(job),
+            job_hash=resolved.job_hash,
+        ),
+        bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
+    )
+    return Prepared(job, registry, resolved, plan, frozenset(level for level in levels if level))
+
+
+def _fits(job: Job) -> int:
+    """Fits of one candidate on one key: for the evaluation, and the refit."""
+    if job.task == "forecast":
+        return job.evaluation.backtest.windows + 1
+    if job.evaluation.folds is not None:
+        return job.evaluation.folds + 1
+    return 2 if job.evaluation.holdout and job.task != "anomaly" else 1

@@ -1,0 +1,52 @@
+"""One key of a run again: in this process, with the same rows, seed and code."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from manymodels.compute.sandbox import Raised
+from manymodels.exceptions import NotFoundError, UsageError
+from manymodels.job.runner import reraise, runner_for
+from manymodels.partitioning.keys import parse_key, parse_pairs
+from manymodels.records import KeyOutcome
+from manymodels.registry import Registry, RunRecord
+from manymodels.training.batch import BatchPayload
+from manymodels.training.script import load_script
+
+__all__ = ["replay_key"]
+
+
+def replay_key(registry: Registry, record: RunRecord, *, key: str | None, key_id: str | None) -> KeyOutcome:
+    """Fit one key as the run did; an exception of the model is in the outcome's ``failure``, with its traceback.
+
+    Args:
+        registry: That knows the run.
+        record: The run.
+        key: As users write it (``store=17``); or
+        key_id: the key's id.
+
+    Raises:
+        UsageError: Neither or both of ``key`` and ``key_id``.
+        NotFoundError: The run's dataset has no such key.
+    """
+    import pyarrow.compute as pc
+
+    if (key is None) == (key_id is None):
+        raise UsageError("name the key with --key column=value, or with --key-id")
+    script = load_script(registry.storage, record)
+    store = script.settings.store
+    if key_id is None:
+        key_id = parse_key(parse_pairs(str(key)), store.details.kinds).key_id
+    keys = store.manifest.filter(pc.equal(store.manifest.column("key_id"), key_id))
+    if keys.num_rows == 0:
+        raise NotFoundError(f"run {record.id} has no key {key or key_id}", run=record.id)
+    fit = script.settings.fit
+    runner = runner_for(registry.storage, fit.code, isolated=False, threads=fit.spec.threads)
+    payload = BatchPayload(settings=fit, keys=keys)
+    for message in runner.run("manymodels.training.batch:train_batch", payload, timeout=math.inf, memory=sys.maxsize):
+        if isinstance(message, KeyOutcome):
+            return message
+        if isinstance(message, Raised):
+            raise reraise(message)
+    raise NotFoundError(f"run {record.id} gave no outcome for {key or key_id}", run=record.id)

@@ -1,0 +1,228 @@
+"""A run's script: what was decided when it started, written down so that any process can carry it out.
+
+``runs/<run>/plan.parquet`` says for every key which batch trains it, or what state it has without training;
+``runs/<run>/settings.json`` (``job.settings``) holds what the fits need; ``runs/<run>/code.zip`` the user's own modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from manymodels.job.code import snapshot
+from manymodels.job.fingerprints import job_json
+from manymodels.job.job import Job
+from manymodels.job.settings import CodeSnapshot, FitSettings, RunSettings, load_settings, write_settings
+from manymodels.partitioning.packing import pack
+from manymodels.partitioning.store import PartitionStore
+from manymodels.records import BatchTask
+from manymodels.registry import RunRecord
+from manymodels.storage import Storage
+from manymodels.training.outcome_table import parquet_bytes, read_parquet
+from manymodels.training.prepare import Prepared
+from manymodels.training.rungs import RungTask, rung_tasks
+from manymodels.training.worker import WorkSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["RunScript", "load_script", "write_script"]
+
+_SETTLED = {"reuse": "reused", "fallback": "fallback", "skip": "skipped"}
+
+
+@dataclass(frozen=True)
+class RunScript:
+    """What a run does.
+
+    Attributes:
+        run_id: The run.
+        settings: What its fits need.
+        plan: ``key_id``, ``state`` and ``reason`` (settled keys), ``batch`` (null for settled keys), in the
+            manifest's order.
+        work: What workers need.
+        rungs: The ladder's models to fit, after the keys; empty when none is due.
+    """
+
+    run_id: str
+    settings: RunSettings
+    plan: Any
+    work: WorkSettings
+    rungs: tuple[RungTask, ...]
+
+    @property
+    def job(self) -> Job:
+        """As it was when the run started."""
+        return self.settings.job
+
+    @property
+    def key_batches(self) -> int:
+        """Batches that fit keys: 0 to ``key_batches - 1``; the rungs' follow."""
+        return self.settings.key_batches
+
+    @property
+    def dataset(self) -> str:
+        """Fingerprint of the dataset."""
+        return self.settings.store.fingerprint
+
+    @property
+    def batches(self) -> int:
+        """Batches, the rungs' included."""
+        return self.key_batches + len(self.rungs)
+
+    def settled(self) -> pa.Table:
+        """Keys that the plan settled without training: ``key_id``, ``level``, ``state``, ``reason``."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rest = self.plan.filter(pc.is_null(self.plan.column("batch")))
+        return rest.select(["key_id", "state", "reason"]).append_column("level", pa.array([""] * rest.num_rows, pa.string()))
+
+    def tasks(self) -> Iterator[BatchTask]:
+        """The run's batches, longest first as packed; the rungs' last."""
+        batch = self.plan.column("batch").to_numpy(zero_copy_only=False)
+        training = np.flatnonzero(~np.isnan(batch))
+        numbers = batch[training].astype(np.int64)
+        order = np.argsort(numbers, kind="stable")
+        bounds = np.searchsorted(numbers[order], np.arange(self.key_batches + 1))
+        manifest = self.settings.store.manifest
+        for number in range(self.key_batches):
+            rows = np.sort(training[order[bounds[number] : bounds[number + 1]]])
+            yield BatchTask(self.run_id, number, manifest.take(rows).combine_chunks(), self.work)
+        for place, task in enumerate(self.rungs):
+            work = replace(self.work, rung=task.rung)
+            yield BatchTask(self.run_id, self.key_batches + place, task.keys, work)
+
+
+def write_script(prepared: Prepared) -> RunScript:
+    """Register a run and write down what it does.
+
+    Raises:
+        StoreError: The store could not be written.
+        RegistryError: The registry could not be used.
+    """
+    import pyarrow as pa
+
+    from manymodels.evaluation.metrics import resolve_metric
+    from manymodels.job.resolve import importable
+
+    job, resolved, registry = prepared.job, prepared.resolved, prepared.registry
+    plan = prepared.plan
+    training = plan.training
+    packed = pack(plan.table["seconds"].to_numpy()[training], workers=_workers(job))
+    batch = np.full(len(plan.table), -1, dtype=np.int64)
+    for number, places in enumerate(packed):
+        batch[training[places]] = number
+    action = plan.table["action"].astype(str)
+    table = pa.table(
+        {
+            "key_id": pa.array(plan.table["key_id"], pa.string()),
+            "state": pa.array(action.map(_SETTLED), pa.string(), from_pandas=True),
+            "reason": pa.array(plan.table["reason"].astype(str), pa.string()),
+            "batch": pa.array(batch, pa.int64(), mask=batch < 0),
+        }
+    )
+    every = rung_tasks(job, resolved.store.manifest)
+    due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
+    rungs = tuple(every) if due else ()
+    code, archive = (None, None) if not resolved.modules else snapshot(resolved.modules, job.folder)
+    record = registry.start_run(
+        model_set=job.name,
+        task=job.task,
+        job=job_json(job),
+        job_hash=resolved.job_hash,
+        code_hash=resolved.code_hash,
+        libraries=resolved.libraries,
+        dataset=resolved.store.fingerprint,
+        keys=_registered_keys(resolved.store, rungs),
+        batches=len(packed) + len(rungs),
+    )
+    if archive is not None:
+        registry.storage.write(f"runs/{record.id}/code.zip", archive)
+    with importable(job.folder):
+        higher = resolved.metric is not None and resolve_metric(resolved.metric, job.task).higher_is_better
+    isolation = job.training.isolation
+    settings = RunSettings(
+        job=job,
+        store=resolved.store,
+        fit=FitSettings(
+            storage_root=registry.storage.root,
+            dataset=resolved.store.fingerprint,
+            columns=tuple(resolved.roles.columns),
+            spec=resolved.spec,
+            candidates=tuple(job.models),
+            evaluation=job.evaluation,
+            metric=resolved.metric,
+            seed=job.training.seed,
+            code=None if code is None else CodeSnapshot(f"runs/{record.id}/code.zip", code),
+        ),
+        isolated=isolation == "process" or (isolation == "auto" and any(f.isolated for f in resolved.families)),
+        higher_is_better=higher,
+        key_batches=len(packed),
+        rungs=bool(rungs),
+    )
+    registry.storage.write(f"runs/{record.id}/plan.parquet", parquet_bytes(table))
+    write_settings(registry.storage, record.id, settings)
+    return _script(record, settings, table)
+
+
+def load_script(storage: Storage, record: RunRecord) -> RunScript:
+    """Read back what a run does.
+
+    Raises:
+        StoreError: The run's files are damaged, or of a newer format.
+    """
+    settings = load_settings(storage, record)
+    table = read_parquet(storage.read(f"runs/{record.id}/plan.parquet"))
+    return _script(record, settings, table)
+
+
+def _script(record: RunRecord, settings: RunSettings, plan: pa.Table) -> RunScript:
+    training = settings.job.training
+    work = WorkSettings(
+        fit=settings.fit,
+        model_set=record.model_set,
+        version=record.number,
+        job_hash=record.job_hash,
+        code_hash=record.code_hash,
+        timeout=training.timeout,
+        memory=training.memory,
+        retries=training.retries,
+        isolated=settings.isolated,
+        ladder=bool(settings.job.fallback),
+    )
+    rungs = tuple(rung_tasks(settings.job, settings.store.manifest)) if settings.rungs else ()
+    return RunScript(record.id, settings, plan, work, rungs)
+
+
+def _registered_keys(store: PartitionStore, rungs: tuple[RungTask, ...]) -> pa.Table:
+    """Keys as the registry wants them: ``key_id``, ``canonical``, ``display``, ``level``."""
+    import pyarrow as pa
+
+    keys = store.registered_keys()
+    ladder = pa.table(
+        {
+            "key_id": [task.key.key_id for task in rungs],
+            "canonical": pa.array([task.key.canonical for task in rungs], pa.binary()),
+            "display": [_rung_display(task) for task in rungs],
+            "level": [task.rung.level for task in rungs],
+        },
+        schema=keys.schema,
+    )
+    return pa.concat_tables([keys, ladder])
+
+
+def _rung_display(task: RungTask) -> str:
+    values = ", ".join(str(value) for value in task.key.values)
+    return f"{task.rung.level}({values})" if values else task.rung.level
+
+
+def _workers(job: Job) -> int:
+    import os
+
+    if job.compute.target == "serial":
+        return 1
+    return job.compute.workers if isinstance(job.compute.workers, int) else os.cpu_count() or 1
