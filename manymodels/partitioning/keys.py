@@ -19,7 +19,7 @@ decimal    M    coefficient without trailing zeros, ``E``, exponent (1.10 and 1.
 =========  ===  =======================================================================================
 
 Kinds are kept apart (``1``, ``"1"``, ``1.0`` and ``True`` are four keys); width, unit and dictionary encoding
-are not. A timestamp is an instant: equal instants in two zones are one key; one without a zone is read as UTC,
+are not. A timestamp is an instant: equal instants in two zones are one key; one without a zone is in UTC,
 and all come back so. A rung of the fallback ladder starts with a piece of its own: tag ``L``, its name.
 """
 
