@@ -1,6 +1,6 @@
 """The built-in families, and how a candidate of the job file becomes one.
 
-A family is a frozen dataclass whose fields are its parameters: the fields are what is validated and documented.
+A family is a frozen dataclass; its fields are its parameters, and what is validated and documented.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Forecasts: the regular grid of periods, and the families that extrapolate it."""

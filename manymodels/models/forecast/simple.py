@@ -1,0 +1,254 @@
+"""Mean, naive, seasonal naive and drift: forecasts by one formula.
+
+Forecasts and intervals follow Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., 5.2
+and 5.5; missing periods have no residual. Continued over newer rows, each equals a fit of the whole history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from manymodels.models.contract import FitSpec, Floats
+from manymodels.models.forecast.fitted import FittedForecast, Outlook, need_rows, normal_outlook
+from manymodels.models.forecast.frequency import Ints
+from manymodels.models.forecast.series import Basis, Series
+from manymodels.records import Rows
+
+__all__ = ["Drift", "Mean", "Naive", "SeasonalNaive"]
+
+
+def _deviation(squares: float, freedom: int) -> float:
+    """A residual standard deviation; NaN when there is nothing to judge by."""
+    return math.sqrt(max(squares, 0.0) / freedom) if freedom > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of the history; one row is enough."""
+
+    name: ClassVar[str] = "mean"
+    revision: ClassVar[int] = 1
+    isolated: ClassVar[bool] = False
+    library: ClassVar[str] = ""
+
+    def fit(self, rows: Rows, spec: FitSpec) -> FittedMean:
+        """Fit one key's rows; see ``Family.fit``."""
+        basis = Basis.of(spec)
+        series = Series.read(rows, basis)
+        return FittedMean(basis, series.start - 1, 0, 0.0, 0.0)._extended(series)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedMean(FittedForecast):
+    """The mean of a history.
+
+    Attributes:
+        count: Observations.
+        mean: Theirs.
+        squares: Sum of their squared distances from it.
+    """
+
+    count: int
+    mean: float
+    squares: float
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``FittedModel.describe``."""
+        return {"family": "mean", "mean": self.mean, "sigma": _deviation(self.squares, self.count - 1)}
+
+    def _outlook(self, steps: Ints, rows: Rows) -> Outlook:
+        sigma = _deviation(self.squares, self.count - 1) * math.sqrt(1 + 1 / self.count)
+        return normal_outlook(np.full(len(steps), self.mean), np.full(len(steps), sigma), self.basis.levels)
+
+    def _extended(self, newer: Series) -> FittedMean:
+        values = newer.target[newer.target == newer.target]
+        # Chan, Golub and LeVeque (1983): means and squares of two parts, without cancellation.
+        count, mean = len(values), float(values.mean())
+        total = self.count + count
+        apart = mean - self.mean
+        squares = float(np.square(values - mean).sum()) + apart * apart * self.count * count / total
+        return replace(
+            self,
+            origin=newer.end,
+            count=total,
+            mean=self.mean + apart * count / total,
+            squares=self.squares + squares,
+        )
+
+
+@dataclass(frozen=True)
+class SeasonalNaive:
+    """The last value at the same place in the season; a season of rows is the least.
+
+    A place that was never observed (a weekday on which a shop is closed) takes the mean of the others.
+
+    Attributes:
+        season_length: Periods in a season; by frequency when null.
+    """
+
+    season_length: Annotated[int, Field(ge=1)] | None = None
+
+    name: ClassVar[str] = "seasonal_naive"
+    revision: ClassVar[int] = 1
+    isolated: ClassVar[bool] = False
+    library: ClassVar[str] = ""
+
+    def fit(self, rows: Rows, spec: FitSpec) -> FittedSeasonalNaive:
+        """Fit one key's rows; see ``Family.fit``."""
+        basis = Basis.of(spec)
+        series = Series.read(rows, basis)
+        season = self.season_length or spec.season_length
+        need_rows(self.name, season, len(series), season)
+        return FittedSeasonalNaive(
+            basis, series.start - 1, self.name, np.full(season, np.nan), 0.0, 0
+        )._extended(series)
+
+
+@dataclass(frozen=True)
+class Naive:
+    """The last value; one row is enough."""
+
+    name: ClassVar[str] = "naive"
+    revision: ClassVar[int] = 1
+    isolated: ClassVar[bool] = False
+    library: ClassVar[str] = ""
+
+    def fit(self, rows: Rows, spec: FitSpec) -> FittedSeasonalNaive:
+        """Fit one key's rows; see ``Family.fit``."""
+        basis = Basis.of(spec)
+        series = Series.read(rows, basis)
+        return FittedSeasonalNaive(basis, series.start - 1, self.name, np.full(1, np.nan), 0.0, 0)._extended(
+            series
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FittedSeasonalNaive(FittedForecast):
+    """The last season of a history; of one period for the naive forecast.
+
+    Attributes:
+        family: ``naive`` or ``seasonal_naive``.
+        season: The last value at each place, the place after the origin first; NaN where never observed.
+        squares: Sum of the squared changes from one value to the next at the same place.
+        changes: Their number.
+    """
+
+    family: str
+    season: Floats
+    squares: float
+    changes: int
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``FittedModel.describe``."""
+        return {
+            "family": self.family,
+            "season_length": len(self.season),
+            "sigma": _deviation(self.squares, self.changes),
+        }
+
+    def _outlook(self, steps: Ints, rows: Rows) -> Outlook:
+        season = self.season
+        known = season == season
+        if not known.all():
+            season = np.where(known, season, season[known].mean())
+        seasons, places = np.divmod(steps - 1, len(season))
+        deviation = _deviation(self.squares, self.changes) * np.sqrt(seasons + 1.0)
+        return normal_outlook(season[places], deviation, self.basis.levels)
+
+    def _extended(self, newer: Series) -> FittedSeasonalNaive:
+        length = len(self.season)
+        values = np.concatenate([self.season, newer.target])
+        # One row a season, counted back from the end: a column is one place.
+        blank = np.full(-len(values) % length, np.nan)
+        table = np.concatenate([blank, values]).reshape(-1, length)
+        latest = np.where(table == table, np.arange(len(table))[:, None], 0)
+        latest = np.maximum.accumulate(latest, axis=0)
+        filled = np.take_along_axis(table, latest, axis=0)
+        changes = (table[1:] - filled[:-1]).ravel()
+        changes = changes[changes == changes]
+        return replace(
+            self,
+            origin=newer.end,
+            season=filled[-1].copy(),
+            squares=self.squares + float(np.square(changes).sum()),
+            changes=self.changes + len(changes),
+        )
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The last value, going on by the average change from the first; two rows are the least."""
+
+    name: ClassVar[str] = "drift"
+    revision: ClassVar[int] = 1
+    isolated: ClassVar[bool] = False
+    library: ClassVar[str] = ""
+
+    def fit(self, rows: Rows, spec: FitSpec) -> FittedDrift:
+        """Fit one key's rows; see ``Family.fit``."""
+        basis = Basis.of(spec)
+        series = Series.read(rows, basis)
+        need_rows(self.name, 2, series.observed)
+        first = float(series.target[0])
+        return FittedDrift(basis, series.start - 1, first, math.nan, 0, 0.0, 0.0, 0)._extended(series)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedDrift(FittedForecast):
+    """The line through the first and the last observation.
+
+    Attributes:
+        first: The first observation.
+        last: The last one.
+        length: Periods from the first to the last, both counted.
+        total: Sum of the observed changes from one period to the next.
+        squares: Sum of their squares.
+        changes: Their number.
+    """
+
+    first: float
+    last: float
+    length: int
+    total: float
+    squares: float
+    changes: int
+
+    @property
+    def slope(self) -> float:
+        """The average change a period."""
+        return (self.last - self.first) / (self.length - 1)
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the changes around the slope."""
+        around = self.squares - 2 * self.slope * self.total + self.changes * self.slope**2
+        return _deviation(around, self.changes - 1)
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``FittedModel.describe``."""
+        return {"family": "drift", "slope": self.slope, "sigma": self.sigma}
+
+    def _outlook(self, steps: Ints, rows: Rows) -> Outlook:
+        ahead = steps.astype(np.float64)
+        deviation = self.sigma * np.sqrt(ahead * (1 + ahead / (self.length - 1)))
+        return normal_outlook(self.last + self.slope * ahead, deviation, self.basis.levels)
+
+    def _extended(self, newer: Series) -> FittedDrift:
+        values = np.concatenate([[self.last], newer.target])
+        changes = np.diff(values)
+        changes = changes[changes == changes]
+        return replace(
+            self,
+            origin=newer.end,
+            last=float(values[-1]),
+            length=self.length + len(newer),
+            total=self.total + float(changes.sum()),
+            squares=self.squares + float(np.square(changes).sum()),
+            changes=self.changes + len(changes),
+        )
