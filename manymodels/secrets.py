@@ -21,12 +21,15 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The password of `scheme://user:password@host`: up to the last @, since people forget to encode one; but
 # `host:80/a@b` is a port and a path.
 _USERINFO = re.compile(r"(://[^\s:/@]*:)(?!\d{1,5}/)(\S+)(?=@)")
-_SECRET_NAME = (  # noqa: S105 - a pattern for names
-    r"(?:[\w.-]*(?:password|passwd|pwd|passphrase|secret|token|signature|credential|account[_-]?key|access[_-]?key)"
-    r"[\w.-]*|sig)"
+_TELLING = (  # names of what must not be shown: `db_password`, but not `token_pattern`
+    r"(?:[\w.-]*[._-])?(?:password|passwd|pwd|passphrase|secret|token|sig|signature|credential|authorization"
+    r"|account[_-]?key|api[_-]?key|secret[_-]?access[_-]?key)"
 )
-_PARAMETER = re.compile(rf"([?&;]{_SECRET_NAME}=)([^&;\s]+)", re.IGNORECASE)
-_SECRET_FIELD = re.compile(_SECRET_NAME, re.IGNORECASE)
+_PARAMETER = re.compile(rf"([?&;]{_TELLING}=)([^&;\s]+)", re.IGNORECASE)
+_TELLING_FIELD = re.compile(_TELLING, re.IGNORECASE)
+_PRIVATE_KEY = re.compile(
+    r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(.*?)(?=-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
 
 
 def resolve_secrets(text: str, environ: Mapping[str, str]) -> str:
@@ -52,8 +55,13 @@ def resolve_secrets(text: str, environ: Mapping[str, str]) -> str:
 
 
 def redact(text: str) -> str:
-    """The text with passwords in URLs, and secret parameters in their queries, hidden; placeholders stay."""
-    return _PARAMETER.sub(_hide, _USERINFO.sub(_hide, text))
+    """The text with passwords in URLs, secret parameters in their queries, and private keys hidden.
+
+    Placeholders (``${PGPASSWORD}``) stay.
+    """
+    for pattern in (_USERINFO, _PARAMETER, _PRIVATE_KEY):
+        text = pattern.sub(_hide, text)
+    return text
 
 
 def redacted(value: Any) -> Any:
@@ -68,7 +76,7 @@ def redacted(value: Any) -> Any:
 
 
 def _field(name: Any, value: Any) -> Any:
-    if isinstance(name, str) and isinstance(value, str) and _SECRET_FIELD.fullmatch(name):
+    if isinstance(name, str) and isinstance(value, str) and _TELLING_FIELD.fullmatch(name):
         return value if _PLACEHOLDER.fullmatch(value) else HIDDEN
     return redacted(value)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from manymodels.compute.spec import ComputeSpec
 from manymodels.dataset.spec import DataSpec
@@ -27,8 +28,8 @@ class TrainingSpec(Spec):
     retries: int = Field(default=1, ge=0)
     """For a crash, a timeout or a memory hog; an exception is not retried."""
     isolation: Literal["auto", "process", "none"] = "auto"
-    """`process`: every fit in the child process; `none`: in the worker; `auto`: the child for code that is not the
-    product's own."""
+    """`process`: every fit in the child process; `none`: in the worker; `auto`: the child for code that is
+    not the product's own."""
     max_failed: int | Fraction = 0.01
     """Of the attempted keys (1%), or a count; above it the run promotes nothing and exits with 3."""
     seed: int = Field(default=0, ge=0)
@@ -69,6 +70,25 @@ class StoreSpec(Spec):
     """Database URL (`postgresql+psycopg://host/db`); an SQLite file in the folder when null."""
 
 
+def _in_full(entry: Any) -> Any:
+    """A candidate as written (`naive`, or `ets: {…}`) with its fields named; pydantic judges the rest."""
+    if isinstance(entry, str):
+        return {"name": entry, "family": entry}
+    if not isinstance(entry, dict):
+        return entry
+    if "family" in entry:
+        return {"name": entry["family"], **entry}
+    if len(entry) != 1:
+        raise ValueError(
+            f"a candidate is a family, or one `family: {{parameter: value}}`; found {len(entry)} fields; "
+            "are the parameters indented deeper than the family?"
+        )
+    family, params = next(iter(entry.items()))
+    if params is not None and not isinstance(params, dict):
+        raise ValueError(f"the parameters of {family} must be a mapping; found {params!r}")
+    return {"name": family, "family": family, "params": {} if params is None else params}
+
+
 class JobSpec(Spec):
     """A job file."""
 
@@ -78,8 +98,8 @@ class JobSpec(Spec):
     """What the models do."""
     data: DataSpec
     """Where the rows are, and which column is what."""
-    models: list[CandidateSpec] = Field(min_length=1)
-    """Candidates, tried for every key."""
+    models: list[Annotated[CandidateSpec, BeforeValidator(_in_full)]] = Field(min_length=1)
+    """Candidates, tried for every key; each `family`, or `family: {parameter: value}`."""
     forecast: ForecastSpec = ForecastSpec()
     """What a forecast covers."""
     evaluation: EvaluationSpec = EvaluationSpec()
@@ -90,12 +110,12 @@ class JobSpec(Spec):
     """How much is anomalous."""
     ranking: RankingSpec = RankingSpec()
     """What a ranking returns."""
-    fallback: list[Literal["pooled", "naive"] | LevelSpec] = ["pooled", "naive"]
+    fallback: list[Literal["pooled", "naive"] | LevelSpec] = Field(default=["pooled", "naive"])
     """Who serves keys without a usable model, in order; `[]` is nobody."""
     promotion: PromotionSpec = PromotionSpec()
     """Which new versions become live."""
     compute: ComputeSpec = ComputeSpec()
-    """Where it runs; or a file in configs/compute/."""
+    """Where it runs: `local`, `serial`, a file with these fields, or the fields themselves."""
     store: StoreSpec = StoreSpec()
     """Where runs, models and the registry are kept; a folder, a URL, or `path` and `registry`."""
 
@@ -104,26 +124,51 @@ class JobSpec(Spec):
     def _bare_store(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
 
-    @field_validator("models", mode="before")
+    @field_validator("compute", mode="before")
     @classmethod
-    def _short_candidates(cls, value: Any) -> Any:
-        return _named(value) if isinstance(value, list) else value
+    def _bare_target(cls, value: Any) -> Any:
+        return {"target": value} if isinstance(value, str) and value in ("local", "serial") else value
+
+    @field_validator("models")
+    @classmethod
+    def _unique_names(cls, candidates: list[CandidateSpec]) -> list[CandidateSpec]:
+        return _numbered(candidates)
+
+    @field_validator("fallback")
+    @classmethod
+    def _unique_rungs(cls, rungs: list[Any]) -> list[Any]:
+        for place, rung in enumerate(rungs):
+            if rung in rungs[:place]:
+                name = rung if isinstance(rung, str) else f"level {rung.level}"
+                raise ValueError(f"{name} is listed twice")
+        return rungs
 
     @model_validator(mode="after")
     def _consistent(self) -> JobSpec:
         data = self.data
+        for candidate in self.models:
+            _require_plain(candidate.params, f"`models`, candidate {candidate.name}")
+        _require_plain(data.csv, "`data.csv`")
+        _require_plain(self.compute.security, "`compute.security`")
         if self.task == "forecast" and data.time is None:
             raise ValueError("a forecast needs `data.time`, the time column")
         if self.task != "anomaly" and data.target is None:
             raise ValueError(f"task {self.task} needs `data.target`, the column to predict")
         if self.task == "anomaly" and len(self.models) > 1 and self.evaluation.label is None:
             raise ValueError(
-                "anomaly detection takes one candidate, or `evaluation.label` with the truth to choose among several"
+                "anomaly detection takes one candidate, "
+                "or `evaluation.label` with the truth to choose among several"
             )
-        if self.task not in ("forecast", "anomaly") and len(self.models) > 1:
-            if self.evaluation.holdout == 0 and self.evaluation.folds is None:
-                raise ValueError("several candidates need `evaluation.holdout` above 0, or `folds`, to choose among them")
-        if "://" in self.store.path and not self.store.path.startswith("file://") and self.store.registry is None:
+        held_out = self.evaluation.holdout > 0 or self.evaluation.folds is not None
+        if self.task not in ("forecast", "anomaly") and len(self.models) > 1 and not held_out:
+            raise ValueError(
+                "several candidates need `evaluation.holdout` above 0, or `folds`, to choose among them"
+            )
+        if (
+            "://" in self.store.path
+            and not self.store.path.startswith("file://")
+            and self.store.registry is None
+        ):
             raise ValueError("a store at a URL needs `store.registry`, a database URL")
         roles: dict[str, str] = {}
         for role, columns in (
@@ -145,25 +190,42 @@ class JobSpec(Spec):
         return self
 
 
-def _named(entries: list[Any]) -> list[Any]:
-    """Candidates as written (`naive`, `{ets: {…}}`) in full, with unique names."""
-    full: list[Any] = []
-    used: dict[str, int] = {}
-    for entry in entries:
-        if isinstance(entry, CandidateSpec):
-            entry = entry.model_dump()
-        if isinstance(entry, str):
-            family, params = entry, {}
-        elif isinstance(entry, dict) and len(entry) == 1 and "family" not in entry:
-            family, params = next(iter(entry.items()))
-            params = {} if params is None else params
-        else:
-            full.append(entry)
-            continue
-        if not isinstance(family, str) or not isinstance(params, dict):
-            full.append({"name": str(family), "family": family, "params": params})
-            continue
-        used[family] = used.get(family, 0) + 1
-        name = family if used[family] == 1 else f"{family}-{used[family]}"
-        full.append({"name": name, "family": family, "params": params})
-    return full
+def _numbered(candidates: list[CandidateSpec]) -> list[CandidateSpec]:
+    """The candidates with unique names: a family that occurs again is `ets-2`."""
+    used: set[str] = set()
+    explicit = {candidate.name for candidate in candidates if candidate.name != candidate.family}
+    named = []
+    for candidate in candidates:
+        name, number = candidate.name, 1
+        while name in used or (number > 1 and name in explicit):
+            if candidate.name != candidate.family:
+                raise ValueError(f"two candidates are named {name!r}; name them apart")
+            number += 1
+            name = f"{candidate.family}-{number}"
+        used.add(name)
+        named.append(candidate if number == 1 else candidate.model_copy(update={"name": name}))
+    return named
+
+
+def _require_plain(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what a job file could not hold: the job is kept as JSON with every run."""
+    if depth > 40:
+        raise ValueError(f"{where}: nested more than 40 deep")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{where}: names must be text; found {name!r}")
+            _require_plain(name, where)
+            _require_plain(inner, f"{where}.{name}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _require_plain(inner, where, depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: must be a finite number; found {value}")
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(f"{where}: a lone surrogate is no text; found {value!r}")
+    elif value is not None and not isinstance(value, str | bool | int | float):
+        raise ValueError(
+            f"{where}: must be text, a number, true, false, null, or a list or mapping of them; "
+            f"found {type(value).__name__}"
+        )
