@@ -1,0 +1,1 @@
+"""Models as bytes, segments of many of them, and exports."""

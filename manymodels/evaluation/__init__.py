@@ -1,0 +1,1 @@
+"""Metrics, what is held out, and how a candidate is judged."""

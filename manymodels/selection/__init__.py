@@ -1,0 +1,1 @@
+"""Choosing a winner per key."""

@@ -1,0 +1,411 @@
+"""Segments: immutable Parquet files of many models, one row per key.
+
+Format 1. Columns, in this order: ``model_set``, ``run``, ``version``, ``level``, one ``key:<name>`` per key
+column, ``key_id``, ``candidate``, ``params`` (JSON), ``metric``, ``rows``, ``cutoff``, ``seed``, ``content``,
+``fit_seconds``, ``seconds``, ``codec``, ``artifact``. zstd, page checksums, row groups of at most 256 rows or
+about 1 MiB of artifacts, so that one model is read in about a millisecond. The file's metadata holds, under
+``manymodels.segment``, JSON: ``format``, ``path``, ``codec``, and the fields of ``SegmentMeta``.
+
+The SHA-256 of the whole file is recorded elsewhere (the registry, an export's index) and checked before
+anything in the file is constructed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manymodels.artifacts.codecs import decode
+from manymodels.exceptions import DamagedError, NotFoundError, StoreError, StoreFormatError
+from manymodels.records import KeyOutcome, SegmentInfo
+from manymodels.storage import Storage
+
+if TYPE_CHECKING:
+    from manymodels.models.contract import FittedModel
+
+__all__ = ["FORMAT", "SegmentMeta", "SegmentReader", "write_segment", "write_table"]
+
+FORMAT = 1
+"""The format that is written; all from 1 on are read."""
+
+_METADATA = b"manymodels.segment"
+_GROUP_ROWS = 256
+_GROUP_BYTES = 2**20
+_OPEN_FILES = 64
+_HELD_BYTES = 2**28  # of remote segments
+_KEPT_BYTES = 2**23  # of a row group
+_NAMED_KEYS = 5
+
+_Stamp = tuple[int, ...]
+_VERIFIED: dict[str, tuple[_Stamp, str]] = {}  # local file to what it was when hashed, and the SHA-256
+
+_OUTCOME_COLUMNS: dict[str, pa.DataType] = {
+    "candidate": pa.string(),
+    "params": pa.string(),
+    "metric": pa.float64(),
+    "rows": pa.int64(),
+    "cutoff": pa.int64(),
+    "seed": pa.int64(),
+}
+# Seconds are noise beyond the sixth digit, and noise does not compress.
+_TIMINGS: dict[str, pa.DataType] = {"fit_seconds": pa.float32(), "seconds": pa.float32()}
+_REPETITIVE = ["model_set", "run", "version", "level", "candidate", "params", "rows", "cutoff", "codec"]
+
+
+@dataclass(frozen=True)
+class SegmentMeta:
+    """What all models of a segment have in common.
+
+    Attributes:
+        model_set: Name of the model set.
+        run_id: The run that trained them.
+        version: The run's number.
+        level: Empty for keys; else the rung of the ladder.
+        job_hash: Fingerprint of the job.
+        code_hash: Fingerprint of code and libraries.
+        libraries: Library to version.
+        python: Version of Python.
+    """
+
+    model_set: str
+    run_id: str
+    version: int
+    level: str = ""
+    job_hash: str = ""
+    code_hash: str = ""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    python: str = field(default_factory=platform.python_version)
+
+
+def write_segment(
+    storage: Storage, path: str, outcomes: Sequence[KeyOutcome], keys: pa.Table | None, meta: SegmentMeta
+) -> SegmentInfo:
+    """Write the models of trained keys, all of one codec.
+
+    Args:
+        storage: The store.
+        path: Where, relative to the store's root.
+        outcomes: The trained keys, at least one; row n of the segment is outcome n.
+        keys: Row n has the ``key:<name>`` columns and ``content`` of outcome n (a manifest's columns); None
+            where there are none (rungs of the ladder).
+        meta: What they have in common.
+
+    Raises:
+        StoreError: The file could not be written.
+        ValueError: The outcomes have several codecs, or ``keys`` has other keys.
+    """
+    count = len(outcomes)
+    key_ids = [outcome.key_id for outcome in outcomes]
+    if keys is not None and keys.column("key_id").to_pylist() != key_ids:
+        raise ValueError(f"the keys of segment {path} are not those of its models")
+    columns: dict[str, Any] = {
+        "model_set": _repeat(meta.model_set, count),
+        "run": _repeat(meta.run_id, count),
+        "version": _repeat(meta.version, count),
+        "level": _repeat(meta.level, count),
+    }
+    if keys is not None:
+        columns |= {name: keys.column(name) for name in keys.column_names if name.startswith("key:")}
+    columns["key_id"] = pa.array(key_ids, pa.string())
+    for name, kind in _OUTCOME_COLUMNS.items():
+        columns[name] = pa.array([getattr(outcome, name) for outcome in outcomes], kind)
+    content = pa.binary(16)
+    columns["content"] = pa.nulls(count, content) if keys is None else keys.column("content").cast(content)
+    for name, kind in _TIMINGS.items():
+        columns[name] = pa.array([getattr(outcome, name) for outcome in outcomes], kind)
+    columns["codec"] = pa.array([outcome.codec for outcome in outcomes], pa.string())
+    columns["artifact"] = pa.array([outcome.artifact for outcome in outcomes], pa.binary())
+    return write_table(storage, path, pa.table(columns), meta)
+
+
+def write_table(storage: Storage, path: str, table: pa.Table, meta: SegmentMeta) -> SegmentInfo:
+    """Write a table that has a segment's columns.
+
+    Raises:
+        StoreError: The file could not be written.
+        ValueError: The models have several codecs.
+    """
+    codecs = table.column("codec").unique().to_pylist()
+    if len(codecs) != 1:
+        raise ValueError(f"a segment has one codec, found {codecs} for {path}")
+    entry = {"format": FORMAT, "path": path, "codec": codecs[0], **asdict(meta)}
+    schema = table.schema.with_metadata({_METADATA: json.dumps(entry).encode()})
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        use_dictionary=_REPETITIVE,
+        write_statistics=False,
+        write_page_checksum=True,
+    ) as writer:
+        for start, stop in _groups(table.column("artifact")):
+            writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
+    content = sink.getvalue().to_pybytes()
+    storage.write(path, content)
+    return SegmentInfo(path, hashlib.sha256(content).hexdigest(), table.num_rows, len(content), codecs[0])
+
+
+def _parse_metadata(path: str, metadata: Mapping[bytes, bytes] | None) -> tuple[SegmentMeta, str, str]:
+    """What a segment says of itself: what its models share, their codec, and the path it was written to.
+
+    Raises:
+        StoreFormatError: It is no segment, or one of a newer format.
+    """
+    entry = (metadata or {}).get(_METADATA)
+    if entry is None:
+        raise StoreFormatError(f"{path} is a Parquet file but no segment of models")
+    fields = json.loads(entry)
+    found, codec, written = fields.pop("format"), fields.pop("codec"), fields.pop("path")
+    if found > FORMAT:
+        raise StoreFormatError(
+            f"segment {path} has format {found}, this version of manymodels reads up to {FORMAT}; upgrade it"
+        )
+    return SegmentMeta(**fields), codec, written
+
+
+def _repeat(value: str | int, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.int32() if isinstance(value, int) else pa.string()), count)
+
+
+def _groups(artifacts: pa.ChunkedArray) -> list[tuple[int, int]]:
+    """Where row groups start and stop."""
+    import pyarrow.compute as pc
+
+    ends = np.cumsum(pc.binary_length(artifacts).to_numpy(), dtype=np.int64)
+    groups: list[tuple[int, int]] = []
+    start = 0
+    while start < len(ends):
+        before = int(ends[start - 1]) if start else 0
+        full = int(np.searchsorted(ends, before + _GROUP_BYTES, side="right"))
+        stop = min(max(full, start + 1), start + _GROUP_ROWS, len(ends))
+        groups.append((start, stop))
+        start = stop
+    return groups
+
+
+class SegmentReader:
+    """Reads models from a store's segments; threads may share one.
+
+    A file is hashed whole once per process, and known again by size, time and inode; a remote file is fetched
+    whole and kept. The files used last stay open, each with the row group read last.
+
+    Args:
+        storage: The store.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._open: OrderedDict[str, _Segment] = OrderedDict()
+        self._refused: dict[tuple[str, str], tuple[_Stamp, str]] = {}
+        self._lock = threading.Lock()
+
+    def load(self, path: str, sha256: str, row: int) -> FittedModel:
+        """One model.
+
+        Args:
+            path: The segment's.
+            sha256: That the segment must have.
+            row: The model's, counted from the segment's first.
+
+        Raises:
+            DamagedError: The segment is missing, is not the one recorded, ends before the row, or the model
+                cannot be made from its bytes.
+            StoreFormatError: The segment or the model is in a format of a newer version.
+        """
+        codec, artifact = self.artifact(path, sha256, row)
+        try:
+            return decode(codec, artifact)
+        except StoreError as error:
+            raise type(error)(f"segment {path}, row {row}: {error.message}") from error.__cause__
+
+    def load_many(
+        self, path: str, sha256: str, rows: Iterable[int]
+    ) -> Iterator[tuple[int, FittedModel | StoreError]]:
+        """Models of one segment, in the order of ``rows`` (ascending is fastest); errors are yielded."""
+        for row in rows:
+            try:
+                model: FittedModel | StoreError = self.load(path, sha256, row)
+            except StoreError as error:
+                model = error
+            yield row, model
+
+    def artifact(self, path: str, sha256: str, row: int) -> tuple[str, bytes]:
+        """The codec and the bytes of one model, verified and not decoded.
+
+        Raises:
+            DamagedError: The segment is missing, is not the one recorded, or ends before the row.
+            StoreFormatError: The segment is in a format of a newer version.
+        """
+        with self._lock:
+            segment = self._verified(path, sha256)
+            return segment.codec, segment.artifact(row)
+
+    def read_table(self, path: str, columns: Sequence[str] | None = None, *, sha256: str) -> pa.Table:
+        """Columns of all models of a segment; every column, ``artifact`` too, when none are named.
+
+        Raises:
+            DamagedError: The segment is missing or is not the one recorded.
+            StoreFormatError: It is in a format of a newer version.
+        """
+        with self._lock:
+            return self._verified(path, sha256).table(columns)
+
+    def verify(self, path: str, sha256: str) -> None:
+        """Hash the file again, whatever was found before.
+
+        Raises:
+            DamagedError: The segment is missing or is not the one recorded; with its keys, where they can be
+                read.
+        """
+        with self._lock:
+            self._open.pop(path, None)
+            self._refused.pop((path, sha256), None)
+            _VERIFIED.pop(self._storage.absolute(path), None)
+            self._verified(path, sha256)
+
+    def describe(self, path: str) -> tuple[SegmentInfo, SegmentMeta]:
+        """What a segment says of itself, with the SHA-256 that it has now.
+
+        Raises:
+            DamagedError: It is missing or cannot be read.
+            StoreFormatError: It is no segment, or one of a newer format.
+        """
+        content = self._content(path)
+        digest = hashlib.sha256(content).hexdigest()
+        segment = _Segment(path, pa.BufferReader(content), digest)
+        return SegmentInfo(path, digest, segment.rows, len(content), segment.codec), segment.meta
+
+    def _verified(self, path: str, expected: str) -> _Segment:
+        stamp = self._stamp(path)
+        segment = self._open.get(path)
+        if segment is not None and segment.stamp == stamp and segment.digest == expected:
+            self._open.move_to_end(path)
+            return segment
+        known_bad, complaint = self._refused.get((path, expected), (None, ""))
+        if known_bad == stamp:
+            raise DamagedError(complaint)
+        source, digest = self._hashed(path, stamp)
+        if digest != expected:
+            complaint = _complaint(path, source, digest, expected)
+            self._refused[path, expected] = stamp, complaint
+            raise DamagedError(complaint)
+        segment = self._open[path] = _Segment(path, source, digest, stamp)
+        while len(self._open) > 1 and (
+            len(self._open) > _OPEN_FILES or sum(s.held for s in self._open.values()) > _HELD_BYTES
+        ):
+            self._open.popitem(last=False)
+        return segment
+
+    def _stamp(self, path: str) -> _Stamp:
+        """What tells a local file from a later one of its name; remote ones are kept as fetched."""
+        if not self._storage.is_local:
+            return ()
+        try:
+            found = Path(self._storage.absolute(path)).stat()
+        except FileNotFoundError:
+            raise _missing(path) from None
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def _hashed(self, path: str, stamp: _Stamp) -> tuple[pa.NativeFile, str]:
+        full = self._storage.absolute(path)
+        if not self._storage.is_local:
+            content = self._content(path)
+            return pa.BufferReader(content), hashlib.sha256(content).hexdigest()
+        known, digest = _VERIFIED.get(full, ((), ""))
+        if known != stamp:
+            try:
+                with Path(full).open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise DamagedError(f"segment {path} could not be read: {error}") from error
+            _VERIFIED[full] = stamp, digest
+        return pa.OSFile(full), digest
+
+    def _content(self, path: str) -> bytes:
+        try:
+            return self._storage.read(path)
+        except NotFoundError:
+            raise _missing(path) from None
+
+
+class _Segment:
+    """An open segment."""
+
+    def __init__(self, path: str, source: pa.NativeFile, digest: str, stamp: _Stamp = ()) -> None:
+        self.digest, self.stamp, self._path = digest, stamp, path
+        self.held = source.size() if isinstance(source, pa.BufferReader) else 0
+        try:
+            self._file = pq.ParquetFile(source, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError(f"segment {path} is no readable Parquet file: {error}") from error
+        footer = self._file.metadata
+        self.meta, self.codec, self.written_to = _parse_metadata(path, footer.metadata)
+        self._ends = np.cumsum([footer.row_group(n).num_rows for n in range(footer.num_row_groups)])
+        self.rows: int = footer.num_rows
+        self._kept: tuple[int, pa.ChunkedArray] | None = None
+
+    def artifact(self, row: int) -> bytes:
+        if not 0 <= row < self.rows:
+            raise DamagedError(
+                f"segment {self._path} has {self.rows} models, row {row} was asked for; the registry is "
+                "damaged, `manymodels store rebuild` makes it anew from the segments"
+            )
+        group = int(np.searchsorted(self._ends, row, side="right"))
+        if self._kept is not None and self._kept[0] == group:
+            column = self._kept[1]
+        else:
+            column = self._read(lambda: self._file.read_row_group(group, columns=["artifact"])).column(0)
+            self._kept = (group, column) if column.nbytes <= _KEPT_BYTES else None
+        artifact: bytes = column[row - int(self._ends[group]) + len(column)].as_py()
+        return artifact
+
+    def table(self, columns: Sequence[str] | None) -> pa.Table:
+        return self._read(lambda: self._file.read(columns=None if columns is None else list(columns)))
+
+    def keys(self) -> Iterator[str]:
+        """The keys as users write them, those of unreadable row groups left out."""
+        names = [name for name in self._file.schema_arrow.names if name.startswith("key:")]
+        for group in range(len(self._ends)):
+            try:
+                rows = self._file.read_row_group(group, columns=names or ["level"]).to_pylist()
+            except (pa.ArrowException, OSError):
+                continue
+            yield from (", ".join(f"{name.removeprefix('key:')}={row[name]}" for name in row) for row in rows)
+
+    def _read(self, read: Callable[[], pa.Table]) -> pa.Table:
+        try:
+            return read()
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError(f"segment {self._path} changed after it was verified: {error}") from error
+
+
+def _complaint(path: str, source: pa.NativeFile, digest: str, expected: str) -> str:
+    """Why a file is refused, with the keys that this concerns as far as they can be read."""
+    complaint = f"segment {path} is damaged: its SHA-256 is {digest[:16]}…, recorded was {expected[:16]}…"
+    remedy = "restore the file from a backup, or train these keys again"
+    try:
+        segment = _Segment(path, source, digest)
+    except StoreError:
+        return f"{complaint}; its keys cannot be read; {remedy}"
+    if segment.written_to != path:
+        return f"{complaint}; it has the content of {segment.written_to}; put both back in their places"
+    keys = list(segment.keys())
+    named = "; ".join(keys[:_NAMED_KEYS])
+    more = f" and {segment.rows - _NAMED_KEYS:,} more" if segment.rows > _NAMED_KEYS else ""
+    return f"{complaint}; refused are the models of {named or 'unreadable keys'}{more}; {remedy}"
+
+
+def _missing(path: str) -> DamagedError:
+    return DamagedError(f"segment {path} is missing; restore it from a backup, or train its keys again")

@@ -1,0 +1,108 @@
+"""Judging one candidate on one key: fit on a part of the rows, predict the rest, measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from manymodels.evaluation.metrics import HeldOut, Measured, Metric
+from manymodels.evaluation.splits import Split
+from manymodels.exceptions import ModelError
+from manymodels.models.contract import Family, FitSpec, FittedModel, Predictions
+from manymodels.records import Rows
+
+__all__ = ["Evaluation", "evaluate", "fit_checked"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a candidate did on one key.
+
+    Attributes:
+        values: The metric on each split, None where there is none.
+        reason: Why the first None is one; empty when there is none.
+        fit_seconds: Wall time inside fit and predict.
+    """
+
+    values: tuple[float | None, ...]
+    reason: str
+    fit_seconds: float
+
+
+def evaluate(family: Family, splits: Sequence[Split], spec: FitSpec, metric: Metric) -> Evaluation:
+    """Fit and measure a candidate on every split.
+
+    Where ``fit`` refuses a split's rows with a ``ModelError`` (too few before this cutoff, say) the split
+    has no value: all rows may be enough.
+
+    Raises:
+        ModelError: It fits nothing that predicts, or predicts the wrong number of values, or none that are
+            numbers.
+        Exception: Whatever the family, its model, or the user's own metric raise.
+    """
+    values: list[float | None] = []
+    reason = ""
+    seconds = 0.0
+    for split in splits:
+        began = time.perf_counter()
+        try:
+            model = fit_checked(family, split.train, spec)
+        except ModelError as error:
+            measured: Measured = str(error)
+            seconds += time.perf_counter() - began
+        else:
+            predictions = model.predict(split.held)
+            seconds += time.perf_counter() - began
+            judged = _judged(predictions, split, spec)
+            measured = judged if isinstance(judged, str) else metric.measure(judged)
+        if isinstance(measured, str):
+            values.append(None)
+            reason = reason or measured
+        else:
+            values.append(measured)
+    return Evaluation(tuple(values), reason, seconds)
+
+
+def fit_checked(family: Family, rows: Rows, spec: FitSpec) -> FittedModel:
+    """Fit, and refuse what is no model.
+
+    Raises:
+        ModelError: These rows cannot be fitted, or the family made something without ``predict``.
+    """
+    model = family.fit(rows, spec)
+    if not hasattr(model, "predict"):
+        raise ModelError(f"{family.name} made a {type(model).__name__}, expected a model with `predict`")
+    return model
+
+
+def _judged(predictions: Predictions, split: Split, spec: FitSpec) -> HeldOut | str:
+    """The judged rows with their predictions, or the reason why they cannot be measured.
+
+    Raises:
+        ModelError: The predictions are not what a model of this task gives.
+    """
+    main = "score" if spec.task == "anomaly" else "prediction"
+    if not isinstance(predictions, Mapping) or main not in predictions:
+        raise ModelError(f"`predict` gave {_shape(predictions)}, expected columns with `{main}`")
+    columns = {}
+    for name, values in predictions.items():
+        if len(values) != len(split.held):
+            raise ModelError(f"`predict` gave {len(values)} values in `{name}` for {len(split.held)} rows")
+        columns[name] = np.asarray(values)[split.judged]
+    if spec.task == "classification":
+        return HeldOut(split.actual, columns, spec)
+    numbers = columns[main] = columns[main].astype(np.float64)
+    bad = len(numbers) - int(np.count_nonzero(np.isfinite(numbers)))
+    if bad == len(numbers):
+        raise ModelError(f"`predict` gave no finite number for any of {bad} rows")
+    if bad:
+        return f"`predict` gave no finite number for {bad} of {len(numbers)} rows"
+    return HeldOut(split.actual, columns, spec, split.training)
+
+
+def _shape(found: Any) -> str:
+    return f"columns {list(found)}" if isinstance(found, Mapping) else f"a {type(found).__name__}"

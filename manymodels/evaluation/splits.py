@@ -1,0 +1,178 @@
+"""What is held out of a key's rows to judge candidates by.
+
+Forecasts: rolling origins, counted back from the last known target. Other tasks: the last part by time
+where there is a time column, else a seeded part. Folds: with a time column each is judged by a fit on all
+that came before it (as scikit-learn's ``TimeSeriesSplit``), else the rows are shuffled (as its ``KFold``).
+Rows of one time stay together where that leaves something on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manymodels.evaluation.spec import BacktestSpec, EvaluationSpec
+from manymodels.exceptions import ModelError
+from manymodels.models.contract import FitSpec, Floats
+from manymodels.models.forecast.series import Basis, Series
+from manymodels.records import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Split", "make_splits"]
+
+_Places = slice | npt.NDArray[np.intp]
+
+_LEAST = 2
+"""Rows to train on."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to fit, and rows to judge the fit by.
+
+    Attributes:
+        train: Rows to fit.
+        held: Rows to predict, without the columns that nobody knows when a model is used.
+        judged: Positions in ``held`` of the rows whose outcome is known.
+        actual: What happened in the judged rows (see ``HeldOut``).
+        training: Forecasts: the target up to the cutoff (see ``HeldOut``).
+    """
+
+    train: Rows
+    held: Rows
+    judged: npt.NDArray[np.intp]
+    actual: npt.NDArray[Any]
+    training: Floats = field(default_factory=lambda: np.empty(0))
+
+
+def make_splits(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> tuple[Split, ...]:
+    """The splits that all candidates of a key are judged on, newest first; fewer than asked for in a short key.
+
+    Raises:
+        ModelError: Nothing can be held out, with the reason.
+    """
+    if spec.task == "forecast":
+        splits = tuple(_windows(rows, spec, evaluation.backtest))
+    elif evaluation.holdout == 0 and evaluation.folds is None:
+        raise ModelError("nothing is held out (`evaluation.holdout` is 0)")
+    else:
+        splits = tuple(_parts(rows, spec, evaluation))
+    if not splits:
+        raise ModelError(f"{len(rows)} rows are too few to hold some of them out")
+    return splits
+
+
+def _windows(rows: Rows, spec: FitSpec, backtest: BacktestSpec) -> Iterator[Split]:
+    """Rolling origins. A window that tests more periods than it trains on says little: it is left out."""
+    series = Series.read(rows, Basis.of(spec))
+    unknown = _without_known_future(rows, spec)
+    visible = _visible(rows, spec)
+    horizon = spec.horizon
+    for window in range(backtest.windows):
+        cut = len(series) - horizon - window * (backtest.step or horizon)
+        if cut < max(horizon, _LEAST):
+            return
+        period = slice(cut, cut + horizon)
+        found = series.row_of[period]
+        actual = series.target[period]
+        # Nobody promises a forecast where a known-future feature is missing.
+        known = (found >= 0) & (actual == actual) & ~unknown[found]
+        if not known.any():
+            continue
+        start = int(series.row_of[:cut].max()) + 1
+        yield Split(
+            rows.part(0, start),
+            rows.part(start, int(found.max()) + 1).only(visible),
+            found[known] - start,
+            actual[known],
+            series.target[:cut],
+        )
+
+
+def _parts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[Split]:
+    """A hold-out or folds."""
+    outcome, known = _outcomes(rows, spec)
+    if not known.any():
+        raise ModelError("no row has a known outcome")
+    if spec.task == "classification" and bool((outcome[known] == outcome[known][0]).all()):
+        raise ModelError(f"all rows are of one class, {outcome[known][0]}")
+    visible = _visible(rows, spec)
+    for train, held in _cuts(rows, spec, evaluation):
+        judged = np.flatnonzero(known[held])
+        if len(judged):
+            yield Split(_pick(rows, train), _pick(rows, held).only(visible), judged, outcome[held][judged])
+
+
+def _cuts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[tuple[_Places, _Places]]:
+    """Rows to train on and rows held out, of each split."""
+    count = len(rows)
+    if evaluation.folds is None:
+        held, folds = max(round(count * evaluation.holdout), 1), 1
+    else:
+        folds = min(evaluation.folds, count // 2)
+        held = count // (folds + 1)
+    if count - held * folds < _LEAST or (evaluation.folds is not None and folds < 2):
+        return
+    if spec.time is not None:
+        times = rows.values(spec.time)
+        edges = [count, *(_edge(times, count - held * (fold + 1)) for fold in range(folds))]
+        yield from ((slice(0, cut), slice(cut, stop)) for stop, cut in pairwise(edges) if cut < stop)
+        return
+    order = np.random.default_rng(spec.seed).permutation(count)
+    for part in [order[:held]] if evaluation.folds is None else np.array_split(order, folds):
+        is_held = np.zeros(count, dtype=bool)
+        is_held[part] = True
+        yield np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+def _edge(times: npt.NDArray[Any], cut: int) -> int:
+    """The nearest place to a cut, first before it and then after it, where the time changes; else the cut."""
+    changes = np.flatnonzero(times[1:] != times[:-1]) + 1
+    before, after = changes[changes <= cut], changes[changes > cut]
+    if len(before) and before[-1] >= _LEAST:
+        return int(before[-1])
+    return int(after[0]) if len(after) else cut
+
+
+def _outcomes(rows: Rows, spec: FitSpec) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """What happened in each row, and where it is known."""
+    if spec.task == "classification":
+        target = str(spec.target)
+        present = rows.derived(("present", target), lambda frame: frame[target].notna().to_numpy())
+        return rows.values(target), present[rows.places]
+    outcome = rows.numbers(str(spec.label if spec.task == "anomaly" else spec.target))
+    known = ~np.isnan(outcome)
+    return ((outcome != 0).astype(np.int64) if spec.task == "anomaly" else outcome), known
+
+
+def _without_known_future(rows: Rows, spec: FitSpec) -> npt.NDArray[np.bool_]:
+    """Rows in which a known-future feature is missing."""
+    columns = list(spec.known_future)
+
+    def missing(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        absent: npt.NDArray[np.bool_] = frame[columns].isna().any(axis=1).to_numpy()
+        return absent
+
+    return rows.derived(("missing", *columns), missing)[rows.places]
+
+
+def _visible(rows: Rows, spec: FitSpec) -> tuple[str, ...]:
+    """The columns that are known of rows to predict."""
+    hidden = {spec.target, spec.label, spec.weight}
+    if spec.task == "forecast":
+        hidden.update(set(spec.features).difference(spec.known_future))
+    return rows.derived(
+        ("visible", *sorted(name for name in hidden if name is not None)),
+        lambda frame: tuple(name for name in frame.columns if name not in hidden),
+    )
+
+
+def _pick(rows: Rows, places: _Places) -> Rows:
+    return rows.part(places.start, places.stop) if isinstance(places, slice) else rows.take(places)

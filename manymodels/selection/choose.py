@@ -1,0 +1,242 @@
+"""One key's model: every candidate is evaluated, the best is refitted on all rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from manymodels.evaluation.evaluate import Evaluation, evaluate, fit_checked
+from manymodels.evaluation.metrics import Metric
+from manymodels.evaluation.spec import EvaluationSpec
+from manymodels.evaluation.splits import Split, make_splits
+from manymodels.exceptions import DataError, ModelError, UnusableRowsError
+from manymodels.models.contract import Family, FitSpec, FittedModel
+from manymodels.models.forecast.frequency import time_values
+from manymodels.models.spec import CandidateSpec
+from manymodels.records import AttemptFailure, CandidateScore, Rows
+from manymodels.selection.failures import failure_of
+
+__all__ = ["KeyFit", "fit_key"]
+
+_NOBODY: Mapping[str, AttemptFailure] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class KeyFit:
+    """What became of one key.
+
+    Attributes:
+        state: ``trained``; ``fallback``: its rows cannot train any model; ``failed``: no candidate succeeded.
+        reason: Why, when not trained; when trained, why there is no metric, where there might have been one.
+        candidate: The winner's name; the candidate that is to blame when failed.
+        params: The winner's parameters, JSON.
+        model: The winner, fitted on all rows; None unless trained.
+        metric: The winner's value: the mean over the splits on which all candidates have one.
+        scores: The leaderboard, best first, failed candidates last.
+        failure: Of the first listed candidate that failed, when failed.
+        rows: Rows that the final fit saw.
+        cutoff: Time of the last of them (see ``KeyOutcome.cutoff``).
+        fit_seconds: Wall time inside fit and predict calls.
+    """
+
+    state: Literal["trained", "fallback", "failed"]
+    reason: str = ""
+    candidate: str = ""
+    params: str = "{}"
+    model: FittedModel | None = None
+    metric: float | None = None
+    scores: tuple[CandidateScore, ...] = ()
+    failure: AttemptFailure | None = None
+    rows: int = 0
+    cutoff: int | None = None
+    fit_seconds: float = 0.0
+
+
+class _Trial:
+    """One candidate at work on one key."""
+
+    __slots__ = (
+        "candidate",
+        "evaluation",
+        "failure",
+        "family",
+        "fit_seconds",
+        "metric",
+        "seconds",
+        "unusable",
+    )
+
+    def __init__(self, candidate: CandidateSpec, family: Family, failure: AttemptFailure | None) -> None:
+        self.candidate, self.family, self.failure = candidate, family, failure
+        self.evaluation: Evaluation | None = None
+        self.metric: float | None = None
+        self.unusable = ""
+        self.seconds = self.fit_seconds = 0.0
+
+    def evaluate(self, splits: Sequence[Split], spec: FitSpec, metric: Metric) -> None:
+        began = time.perf_counter()
+        try:
+            self.evaluation = evaluate(self.family, splits, spec, metric)
+            self.fit_seconds += self.evaluation.fit_seconds
+        except (Exception, SystemExit) as error:
+            self.failure = failure_of(error, self.candidate.name)
+            self.fit_seconds += time.perf_counter() - began
+        self.seconds += time.perf_counter() - began
+
+    def refit(self, rows: Rows, spec: FitSpec) -> FittedModel | None:
+        began = time.perf_counter()
+        try:
+            return fit_checked(self.family, rows, spec)
+        except UnusableRowsError as error:
+            self.unusable = str(error)
+        except (Exception, SystemExit) as error:
+            self.failure = failure_of(error, self.candidate.name)
+        finally:
+            seconds = time.perf_counter() - began
+            self.seconds += seconds
+            self.fit_seconds += seconds
+        return None
+
+    def score(self) -> CandidateScore:
+        if self.failure is not None:
+            error = f"{self.failure.error}: {self.failure.message}"
+            return CandidateScore(self.candidate.name, None, self.seconds, error)
+        return CandidateScore(self.candidate.name, self.metric, self.seconds, self.unusable)
+
+
+def fit_key(
+    rows: Rows,
+    candidates: Sequence[tuple[CandidateSpec, Family]],
+    spec: FitSpec,
+    evaluation: EvaluationSpec,
+    metric: Metric | None,
+    *,
+    blamed: Mapping[str, AttemptFailure] = _NOBODY,
+) -> Generator[str, None, KeyFit]:
+    """Choose and fit one key's model.
+
+    A candidate that raises is disqualified, the others go on. Candidates are compared on the splits on
+    which all that have a value anywhere have one; ties go to the first listed, candidates without a value
+    come last. When the best cannot be refitted on all rows, the next one is.
+
+    Args:
+        rows: The key's.
+        candidates: In the job's order, at least one.
+        spec: With the key's seed.
+        evaluation: What is held out.
+        metric: What candidates are compared by; None to take the first that fits.
+        blamed: Candidate name to what it did: those that killed or stalled the process are not tried again.
+
+    Yields:
+        The name of each candidate before its evaluation, and again before its refit.
+
+    Returns:
+        What became of the key. Nothing that a candidate or the rows do is raised, but ``KeyboardInterrupt``.
+    """
+    trials = [_Trial(candidate, family, blamed.get(candidate.name)) for candidate, family in candidates]
+    splits: Sequence[Split] = ()
+    reason = ""
+    if metric is not None:
+        try:
+            splits = make_splits(rows, spec, evaluation)
+        except ModelError as error:
+            reason = str(error)
+        except Exception as error:
+            return _failed(trials, failure_of(error))
+        for trial in trials if splits else ():
+            if trial.failure is None:
+                yield trial.candidate.name
+                trial.evaluate(splits, spec, metric)
+        _settle(trials)
+    for trial in _ranked(trials, metric):
+        if trial.failure is not None:
+            continue
+        yield trial.candidate.name
+        model = trial.refit(rows, spec)
+        if model is None:
+            continue
+        if trial.evaluation is not None:
+            reason = trial.evaluation.reason
+        return KeyFit(
+            state="trained",
+            reason=reason if trial.metric is None else "",
+            candidate=trial.candidate.name,
+            params=json.dumps(trial.candidate.params, default=str),
+            model=model,
+            metric=trial.metric,
+            scores=_leaderboard(trials, metric),
+            rows=len(rows),
+            cutoff=_cutoff(rows, spec),
+            fit_seconds=sum(each.fit_seconds for each in trials),
+        )
+    failure = next((trial.failure for trial in trials if trial.failure is not None), None)
+    if failure is not None:
+        return _failed(trials, failure)
+    return KeyFit(
+        state="fallback",
+        reason=trials[0].unusable,
+        scores=_leaderboard(trials, metric),
+        fit_seconds=sum(trial.fit_seconds for trial in trials),
+    )
+
+
+def _failed(trials: Sequence[_Trial], failure: AttemptFailure) -> KeyFit:
+    return KeyFit(
+        state="failed",
+        reason=f"{failure.error}: {failure.message}",
+        candidate=failure.candidate,
+        scores=_leaderboard(trials, None),
+        failure=failure,
+        fit_seconds=sum(trial.fit_seconds for trial in trials),
+    )
+
+
+def _settle(trials: Sequence[_Trial]) -> None:
+    """Give each trial its mean over the splits that all trials with a value share, or over its own."""
+    measured = [
+        (trial, trial.evaluation.values)
+        for trial in trials
+        if trial.evaluation is not None and any(value is not None for value in trial.evaluation.values)
+    ]
+    shared = [
+        place
+        for place, values in enumerate(zip(*(v for _, v in measured), strict=True))
+        if None not in values
+    ]
+    for trial, values in measured:
+        known = [value for value in ([values[place] for place in shared] or values) if value is not None]
+        trial.metric = sum(known) / len(known)
+
+
+def _ranked(trials: Sequence[_Trial], metric: Metric | None) -> list[_Trial]:
+    """Best first; without a value last; ties as listed."""
+
+    def badness(trial: _Trial) -> tuple[bool, float]:
+        if metric is None or trial.metric is None:
+            return True, 0.0
+        return False, metric.badness(trial.metric)
+
+    return sorted(trials, key=badness)
+
+
+def _leaderboard(trials: Sequence[_Trial], metric: Metric | None) -> tuple[CandidateScore, ...]:
+    scores = [trial.score() for trial in _ranked(trials, metric)]
+    return tuple(sorted(scores, key=lambda score: score.error != ""))
+
+
+def _cutoff(rows: Rows, spec: FitSpec) -> int | None:
+    column = spec.time
+    if column is None:
+        return None
+    try:
+        times = rows.derived(("time values", column), lambda frame: time_values(frame[column].to_numpy()))
+    except DataError:  # no time at all: it only ordered the rows
+        return None
+    last = int(times[rows.places][-1])
+    return None if last == np.iinfo(np.int64).min else last
