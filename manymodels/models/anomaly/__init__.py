@@ -1,0 +1,1 @@
+"""Anomaly detection: families that score every row, and flag those above a threshold."""
