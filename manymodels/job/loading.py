@@ -34,7 +34,7 @@ def load_job(
         path: The file.
         overrides: ``--set`` flags, each ``field=value``: ``training.timeout=10s``, ``data.ignore=[a, b]``.
             They go over the environment, which goes over the file.
-        environ: ``MANYMODELS_TRAINING__TIMEOUT`` in it overrides ``training.timeout``; ``os.environ`` by default.
+        environ: ``os.environ`` when None; ``MANYMODELS_TRAINING__TIMEOUT`` overrides ``training.timeout``.
             Sections are set field by field: ``MANYMODELS_STORE`` is no override.
 
     Raises:

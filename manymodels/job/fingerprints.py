@@ -1,0 +1,62 @@
+"""A job as text that is the same for the same job, and the hash of what in it makes a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+from manymodels.job.spec import JobSpec
+from manymodels.secrets import redacted
+
+__all__ = ["job_fingerprint", "job_json"]
+
+# What decides which rows a key has is left out, because the rows have fingerprints of their own: a moved
+# file, another filter or a longer `min_rows` trains nothing again as long as a key's rows stay the same.
+_ROWS = {"path", "csv", "where", "on_null_key", "min_rows"}
+_PARTS: dict[str, Any] = {
+    "task": True,
+    "models": True,
+    "forecast": True,
+    "evaluation": True,
+    "anomaly": True,
+    "training": {"seed"},
+}
+
+
+def job_json(job: JobSpec) -> str:
+    """The whole job as canonical JSON: sorted names, no spaces, secrets hidden, placeholders kept.
+
+    ``Job.from_dict`` reads it back (without the hidden secrets).
+    """
+    return _canonical(redacted(job.model_dump(mode="json")))
+
+
+def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -> str:
+    """Hash of what in a job makes its models: the roles of columns, models, forecast, evaluation and seed.
+
+    Not in it: limits, compute, promotion, fallback, store and ``ranking.top``, which change no model; and
+    how the rows are found (``data.path``, ``csv``, ``where``, ``on_null_key``, ``min_rows``), since each
+    key's rows have their own fingerprint.
+
+    Args:
+        job: The job.
+        columns: Fields of ``data`` as settled against the rows, in place of the job's own: a feature list
+            that was left to the data is another job when the data has another column.
+
+    Returns:
+        32 hex digits.
+    """
+    data = job.data.model_dump(mode="json", exclude=_ROWS)
+    settled = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in (columns or {}).items()
+    }
+    if "features" in settled:
+        del data["ignore"]
+    content = {**job.model_dump(mode="json", include=_PARTS), "data": {**data, **settled}}
+    return blake2b(_canonical(content).encode(), digest_size=16, person=b"manymodels job 1").hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
