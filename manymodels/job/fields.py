@@ -130,7 +130,7 @@ def nearest(path: Names) -> str | None:
 
 
 def type_text(schema: dict[str, Any]) -> str:
-    """A type in words: ``a whole number, at least 1``."""
+    """A type in words: ``a whole number of at least 1``."""
     kind = schema.get("kind")
     if kind == "candidate":
         return "a family, or one `family: {parameter: value}`"
@@ -242,7 +242,7 @@ def _alternatives(schema: dict[str, Any]) -> list[str]:
 
 
 def _bounds(schema: dict[str, Any]) -> str:
-    return f", at least {schema['minimum']}" if "minimum" in schema else ""
+    return f" of at least {schema['minimum']}" if "minimum" in schema else ""
 
 
 def _plural(schema: dict[str, Any]) -> str:
