@@ -1,0 +1,473 @@
+# mypy: disable-error-code="no-untyped-call"
+# (distributed publishes types, but not for all that it publishes)
+"""Dask: a scheduler in this process with workers of this machine, or somebody's scheduler by address.
+
+Everything that this room knows of Dask is in this module. Much of it answers a way in which Dask really behaves; the
+comments say which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import importlib.util
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import cloudpickle
+import dask
+from distributed import Client, KilledWorker, LocalCluster, Security, Worker, WorkerPlugin
+from distributed.scheduler import NoValidWorkerError
+from distributed.system import MEMORY_LIMIT
+from distributed.versions import VersionMismatchWarning
+
+from manymodels.compute.checks import SAME_VERSIONS, StoreProbe, check_versions, probe_store
+from manymodels.compute.executor import Completion, completion, invoke
+from manymodels.compute.local import LocalWorkers
+from manymodels.compute.processes import die_with_parent
+from manymodels.compute.shipping import ShippedModules
+from manymodels.compute.spec import ComputeSpec
+from manymodels.exceptions import ComputeError
+
+__all__ = ["DaskExecutor", "open_local", "open_scheduler", "serve_worker"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_ATTEMPTS = 4  # deaths of workers that one task may be in flight at
+_PER_WORKER = 3  # tasks in flight: one runs, the others cover the driver's time to journal a result
+_TICK = 1.0  # seconds without a completion after which the workers are counted
+_COUNT_EVERY = 5.0  # seconds after which they are counted anyway
+_GATHER = 10.0  # seconds to wait for a finished task's result before the workers are counted again
+_RESUME = "`manymodels runs resume` continues the run"
+
+_SCHEDULER_CONFIG = {
+    # Dask blames every task that a dead worker was processing, also those that merely waited there. At 1.0 a
+    # worker is given a task when it has a free thread; the others wait at the scheduler and stay innocent.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # The default of 3 means 4 attempts that nobody else can count; run() counts and retries.
+    "distributed.scheduler.allowed-failures": 0,
+    # Without workers, tasks would wait for ever. run() gives up long before this, with a better message.
+    "distributed.scheduler.no-workers-timeout": "1h",
+    # LocalCluster drops a worker for good that is just starting again when this strikes. LocalWorkers keeps the
+    # workers, so that it has none to drop; raised all the same, because 15 s is nothing on a busy machine.
+    "distributed.deploy.lost-worker-timeout": "1h",
+    # Sends warnings to standard error whenever the machine is busy.
+    "distributed.admin.tick.limit": "1h",
+}
+_WORKER_CONFIG = {
+    # A paused worker takes no task until its memory falls. What libraries keep does not fall: it would wait for
+    # ever. LocalWorkers ends a worker that passes its limit.
+    "distributed.worker.memory.pause": False,
+    # Our memory is never Dask's ("unmanaged"), and it is no news that it grows.
+    "distributed.worker.memory.recent-to-old-time": "1h",
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.limit": "1h",
+}
+
+
+def open_local(
+    spec: ComputeSpec,
+    workers: LocalWorkers,
+    *,
+    modules: Mapping[str, bytes],
+    preload: tuple[str, ...],
+    patience: float,
+) -> DaskExecutor:
+    """A scheduler in this process for workers of this machine, which it takes over; see ``open_executor``."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(workers.close)
+        stack.enter_context(_quiet())
+        with dask.config.set(_SCHEDULER_CONFIG):
+            cluster = LocalCluster(
+                n_workers=0,
+                processes=True,
+                host="127.0.0.1",
+                # The default listens on all interfaces while it prints 127.0.0.1; it has no authentication.
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
+        stack.callback(cluster.close)
+        stack.callback(workers.close)  # before the scheduler: they would be replaced when it leaves them
+        client = _connect(cluster.scheduler_address, Security(), patience)
+        stack.callback(client.close)
+        memory = MEMORY_LIMIT // workers.count if spec.memory == "auto" else spec.memory
+        workers.connect(cluster.scheduler_address, memory)
+        _await_workers(client, workers.count, patience, workers)
+        executor = DaskExecutor(
+            client,
+            stack,
+            name="local",
+            dashboard=client.dashboard_link if importlib.util.find_spec("bokeh") else None,
+            local=workers,
+            patience=patience,
+        )
+        executor.equip(modules, preload)
+        executor.closing = stack.pop_all()
+        return executor
+
+
+def open_scheduler(
+    spec: ComputeSpec,
+    *,
+    storage_root: str | None,
+    modules: Mapping[str, bytes],
+    preload: tuple[str, ...],
+    patience: float,
+) -> DaskExecutor:
+    """An existing scheduler whose workers fit this driver and reach the store; see ``open_executor``."""
+    try:
+        security = Security(**spec.security)
+    except (TypeError, ValueError) as error:
+        raise ComputeError(f"`compute.security` does not fit distributed.Security: {error}") from error
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
+        client = _connect(str(spec.address), security, patience)
+        stack.callback(client.close)
+        _await_workers(client, 1, patience, None)
+        executor = DaskExecutor(
+            client,
+            stack,
+            name="dask",
+            dashboard=client.dashboard_link if client.scheduler_info()["services"].get("dashboard") else None,
+            storage_root=storage_root,
+            patience=patience,
+        )
+        executor.check_workers()
+        executor.equip(modules, preload)
+        executor.closing = stack.pop_all()
+        return executor
+
+
+@dataclass
+class _Flight:
+    """A task that was submitted and has not ended."""
+
+    name: str
+    payload: bytes
+    deaths: int = 0
+
+
+class DaskExecutor:
+    """See ``Executor``.
+
+    Attributes:
+        client: The connection, for what Dask does itself (the shuffle of a split).
+        closing: What ``close`` undoes, last first.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        closing: contextlib.ExitStack,
+        *,
+        name: str,
+        dashboard: str | None,
+        patience: float,
+        local: LocalWorkers | None = None,
+        storage_root: str | None = None,
+    ) -> None:
+        self.client: Any = client
+        self.closing = closing
+        self.name = name
+        self.dashboard = dashboard
+        self.startup_seconds = 0.0
+        self._local = local
+        self._storage_root = storage_root
+        self._patience = patience
+        self._address = str(client.scheduler.address)
+        self._checked: set[str] = set()
+        self._counted = 0.0
+        self._missing_since: float | None = None
+        self._threads = 0
+        self._watch()
+
+    @property
+    def workers(self) -> int:
+        """See ``Executor``."""
+        return self._threads
+
+    def equip(self, modules: Mapping[str, bytes], preload: tuple[str, ...]) -> None:
+        """Ship modules to all workers, those that join later too, and have them import ``preload``."""
+        if not modules and not preload:
+            return
+        name = f"manymodels-{uuid.uuid4().hex}"
+        self.client.register_plugin(_Equipment(modules, preload), name=name)
+        if self._local is None:  # the workers will outlive this run
+
+            def unequip() -> None:
+                with contextlib.suppress(Exception):  # the scheduler may be gone; closing goes on
+                    self.client.unregister_worker_plugin(name)
+
+            self.closing.callback(unequip)
+
+    def run(self, function: Callable[[T], R], tasks: Iterable[tuple[str, T]]) -> Iterator[Completion[R]]:
+        """See ``Executor``."""
+        source = iter(tasks)
+        # Pickled here: what Dask sees is bytes, so nothing is tokenized, searched for futures, or shared.
+        code = cloudpickle.dumps(function, protocol=5)
+        group = f"manymodels-{uuid.uuid4().hex}"
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        flights: dict[Any, _Flight] = {}
+        submitted = 0
+
+        def submit(flight: _Flight) -> None:
+            # By default equal arguments are taken for one task, even across clients: hence pure=False and a key
+            # of our own. All keys of a run are in one group, and have no resources or workers assigned: Dask
+            # keeps only such tasks waiting at the scheduler; others pile up on workers and are blamed with them.
+            nonlocal submitted
+            submitted += 1
+            future = self.client.submit(
+                _invoke, code, flight.payload, key=(group, submitted), pure=False, retries=0
+            )
+            flights[future] = flight
+            future.add_done_callback(ended.put)
+
+        try:
+            more = True
+            while True:
+                # What is bounded is the tasks in flight: each costs the scheduler 16 KiB and up to 0.5 ms.
+                while more and len(flights) < max(2, _PER_WORKER * self._threads):
+                    task = next(source, None)
+                    if task is None:
+                        more = False
+                    else:
+                        submit(_Flight(task[0], cloudpickle.dumps(task[1], protocol=5)))
+                if not flights:
+                    return
+                try:
+                    future = ended.get(timeout=_TICK)
+                except queue.Empty:
+                    self._watch()
+                    continue
+                if time.monotonic() - self._counted > _COUNT_EVERY:
+                    self._watch()
+                outcome = self._take(future, flights[future])
+                if outcome == "later":
+                    future.add_done_callback(ended.put)
+                    self._watch()
+                    continue
+                flight = flights.pop(future)
+                # A finished task runs again when its worker dies, for as long as anybody holds its future.
+                future.release()
+                if outcome == "again":
+                    submit(flight)
+                else:
+                    yield outcome
+        finally:
+            if flights:
+                # This does not stop what is running: a sandbox's deadline does, or the end of local workers.
+                with contextlib.suppress(Exception):
+                    self.client.cancel(list(flights))
+
+    def _take(self, future: Any, flight: _Flight) -> Completion[Any] | Literal["again", "later"]:
+        """A task's completion; or that it must run again, or that it is running again by itself."""
+        if future.status == "cancelled":
+            # A client that loses its scheduler cancels its own futures, also when it finds the scheduler again.
+            raise ComputeError(f"lost the connection to the scheduler at {self._address}; {_RESUME}")
+        if future.status == "error":
+            error = future.exception()
+            if isinstance(error, KilledWorker):
+                # By then it has had `allowed_failures + 1` deaths: 4, where that setting is the default.
+                flight.deaths += error.allowed_failures + 1
+                if flight.deaths < _ATTEMPTS:
+                    return "again"
+                return self._failed(
+                    flight, f"{flight.deaths} workers died while they had it{self._last_words()}"
+                )
+            if isinstance(error, NoValidWorkerError):
+                raise self._nobody()
+            flight.deaths += 1
+            return self._failed(flight, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        try:
+            # Its worker may have died since it finished: then it is made again, and may take as long again.
+            content = future.result(timeout=_GATHER)
+        except TimeoutError:
+            return "later"
+        except Exception as error:  # whatever a broken connection raises
+            raise ComputeError(f"lost the scheduler at {self._address}: {error}; {_RESUME}") from error
+        return completion(flight.name, content, flight.deaths + 1)
+
+    def _failed(self, flight: _Flight, reason: str) -> Completion[Any]:
+        failure = ComputeError(f"task {flight.name} failed: {reason}")
+        return Completion(flight.name, None, failure, flight.deaths)
+
+    def _watch(self) -> None:
+        """Count the workers; tasks have no timeout in Dask, and without workers they wait for ever.
+
+        Raises:
+            ComputeError: There have been none for too long, or one that joined does not fit.
+        """
+        try:
+            threads = self.client.nthreads()
+        except Exception as error:  # whatever a broken connection raises
+            raise ComputeError(f"lost the scheduler at {self._address}: {error}; {_RESUME}") from error
+        now = self._counted = time.monotonic()
+        if threads:
+            self._missing_since = None
+            self._threads = sum(threads.values())
+            if self._checked and not self._checked.issuperset(threads):
+                self.check_workers()
+        elif self._missing_since is None:
+            self._missing_since = now
+        elif now - self._missing_since > self._patience:
+            raise self._nobody()
+
+    def _nobody(self) -> ComputeError:
+        return ComputeError(
+            f"no workers at {self._address} for {self._patience:g} s{self._last_words()}; start workers, "
+            f"then {_RESUME}"
+        )
+
+    def _last_words(self) -> str:
+        words = "" if self._local is None else " ".join(self._local.last_words.split())
+        return f" (last words of one: {words})" if words else ""
+
+    def check_workers(self) -> None:
+        """Check that workers would make the same models as this process, and reach the store.
+
+        Raises:
+            ComputeError: What differs, or who does not reach it.
+        """
+        # By asking, not by running code: code of one Python minor version may crash another.
+        found = self.client.get_versions(packages=SAME_VERSIONS)
+        joined = {address: found["workers"][address] for address in found["workers"].keys() - self._checked}
+        check_versions(found["client"], joined)
+        if self._storage_root is not None and joined:
+            with StoreProbe(self._storage_root) as probe:
+                answers = self.client.run(
+                    probe_store, probe.storage.root, probe.folder, workers=list(joined), on_error="return"
+                )
+                # A worker that left meanwhile answers with an error; one that comes back is checked then.
+                gone = {address for address, answer in answers.items() if isinstance(answer, OSError)}
+                for address, answer in answers.items():
+                    if isinstance(answer, Exception):
+                        answers[address] = address, "", f"{type(answer).__name__}: {answer}"
+                probe.check({address: answers[address] for address in answers.keys() - gone})
+            joined = {address: joined[address] for address in joined.keys() - gone}
+        self._checked.update(joined)
+
+    def close(self) -> None:
+        """See ``Executor``."""
+        self.closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+# On workers
+
+
+def _invoke(code: bytes, payload: bytes) -> bytes:
+    if (importing := _Equipment.importing) is not None:
+        importing.join()  # two threads that import parts of one package at once can see half of it
+    return invoke(lambda content: cloudpickle.loads(code)(cloudpickle.loads(content)), payload)
+
+
+class _Equipment(WorkerPlugin):
+    """Modules of the job, on every worker, and early imports."""
+
+    importing: threading.Thread | None = None
+
+    def __init__(self, modules: Mapping[str, bytes], preload: tuple[str, ...]) -> None:
+        self._modules = ShippedModules(modules)
+        self._preload = preload
+
+    def setup(self, worker: Worker) -> None:
+        self._modules.install(Path(worker.local_directory))
+        if self._preload:
+            _Equipment.importing = thread = threading.Thread(target=self._import, daemon=True)
+            thread.start()
+
+    def teardown(self, worker: Worker) -> None:
+        self._modules.remove()
+
+    def _import(self) -> None:
+        for name in self._preload:
+            with contextlib.suppress(Exception):  # whoever needs it will fail, with a better message
+                importlib.import_module(name)
+
+
+def serve_worker() -> None:
+    """Be a local worker: read settings from standard input, and serve until that is closed."""
+    settings = json.loads(sys.stdin.readline())
+    die_with_parent(settings["parent"])
+    threading.Thread(target=_end_with_driver, daemon=True).start()
+
+    async def serve() -> None:
+        async with Worker(
+            settings["scheduler"],
+            name=settings["name"],
+            nthreads=1,
+            host="127.0.0.1",
+            memory_limit=settings["memory"],
+            local_directory=settings["folder"],
+        ) as worker:
+            # From here on only a crash has something to say; what functions print goes nowhere.
+            faulthandler.enable(os.dup(2))
+            os.dup2(1, 2)
+            await worker.finished()
+
+    with dask.config.set(_WORKER_CONFIG):
+        asyncio.run(serve())
+    os._exit(0)  # threads of functions may still be running
+
+
+def _end_with_driver() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+# Opening
+
+
+def _connect(address: str, security: Security, patience: float) -> Client:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions says it better
+            return Client(address, timeout=patience, security=security, set_as_default=False)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ComputeError(
+            f"no Dask scheduler answered at {address} within {patience:g} s: {error}; check `compute.address`"
+        ) from error
+
+
+def _await_workers(client: Any, count: int, patience: float, local: LocalWorkers | None) -> None:
+    until = time.monotonic() + patience
+    while (found := len(client.nthreads())) < count:
+        if time.monotonic() > until:
+            words = "" if local is None else " ".join(local.last_words.split())
+            raise ComputeError(
+                f"{found} of {count} workers came to {client.scheduler.address} within {patience:g} s"
+                f"{f'; last words of one: {words}' if words else ''}"
+            )
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Dask's own words on lost workers and connections; what matters of them is in our errors."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,165 @@
+"""What every executor promises: a function over many tasks, completions as they finish, no process left behind."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+from manymodels.compute.messages import raised
+from manymodels.compute.spec import ComputeSpec
+from manymodels.exceptions import ComputeError
+
+if TYPE_CHECKING:
+    from manymodels.compute.dask import DaskExecutor
+
+__all__ = ["Completion", "Executor", "Result", "completion", "invoke", "open_executor"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Completion(Generic[R]):
+    """One task's end.
+
+    Attributes:
+        name: The task's name.
+        value: What the function returned; None when there is an error.
+        error: Set when the function raised (class and message in the message, the traceback as a note), when its value
+            could not be sent back, or when workers died while they ran it.
+        attempts: How often the task was tried, as far as this side was told.
+    """
+
+    name: str
+    value: R | None
+    error: ComputeError | None
+    attempts: int
+
+
+class Executor(Protocol):
+    """Runs a function over tasks, here or elsewhere; a context manager that closes itself."""
+
+    @property
+    def name(self) -> str:
+        """``serial``, ``local`` or ``dask``."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Tasks that run at once."""
+        ...
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of the Dask dashboard, when there is one."""
+        ...
+
+    @property
+    def startup_seconds(self) -> float:
+        """Wall time until the executor was ready."""
+        ...
+
+    def run(self, function: Callable[[T], R], tasks: Iterable[tuple[str, T]]) -> Iterator[Completion[R]]:
+        """Run ``function(payload)`` for every task; at least once each.
+
+        Args:
+            function: Importable on the workers, or defined in the main script or a notebook. Returns something that
+                pickles.
+            tasks: Unique names and payloads; consumed as workers become free, with a few per worker in flight.
+
+        Returns:
+            Completions in the order in which tasks finish. Closing the iterator cancels what has not begun.
+
+        Raises:
+            ComputeError: No task can run any more: no workers for too long, or the scheduler is away.
+        """
+        ...
+
+    def close(self) -> None:
+        """End every process that this executor started. It may be called twice."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+def open_executor(
+    spec: ComputeSpec,
+    *,
+    storage_root: str | None = None,
+    modules: Mapping[str, bytes] | None = None,
+    preload: Sequence[str] = (),
+    patience: float = 60.0,
+) -> Executor:
+    """The executor that a job asks for, ready to run.
+
+    Args:
+        spec: The job's ``compute`` section.
+        storage_root: The store that workers must be able to read and write; None when they need none.
+        modules: Python files to make importable on the workers, by path relative to an import root
+            (``{"mymodels/trees.py": b"..."}``).
+        preload: Modules for the workers to import while the driver goes on.
+        patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back.
+
+    Raises:
+        ComputeError: No scheduler or no workers; workers of other versions; workers that do not reach the store.
+    """
+    begin = time.monotonic()
+    shipped = dict(modules or {})
+    if spec.target == "serial":
+        from manymodels.compute.serial import SerialExecutor
+
+        return SerialExecutor(modules=shipped)
+    executor: DaskExecutor
+    if spec.target == "local":
+        from manymodels.compute.local import LocalWorkers
+
+        workers = LocalWorkers(spec)  # they import Dask while this process does
+        try:
+            from manymodels.compute.dask import open_local
+
+            executor = open_local(spec, workers, modules=shipped, preload=tuple(preload), patience=patience)
+        except BaseException:
+            workers.close()
+            raise
+    else:
+        from manymodels.compute.dask import open_scheduler
+
+        executor = open_scheduler(
+            spec, storage_root=storage_root, modules=shipped, preload=tuple(preload), patience=patience
+        )
+    executor.startup_seconds = time.monotonic() - begin
+    return executor
+
+
+Result = tuple[bool, Any]
+"""Whether the function returned, and its value; else the error as ``messages.Raised``."""
+
+
+def invoke(function: Callable[[T], R], payload: T) -> bytes:
+    """Call the function; the pickled ``Result``, whatever happens.
+
+    An exception is returned as text: not every exception can be pickled, and not every one can be read elsewhere.
+    """
+    try:
+        return pickle.dumps((True, function(payload)), protocol=5)
+    except (Exception, SystemExit) as error:  # sys.exit would end a Dask worker
+        return pickle.dumps((False, raised(error)), protocol=5)
+
+
+def completion(name: str, content: bytes, attempts: int) -> Completion[Any]:
+    """A task's completion from what ``invoke`` returned."""
+    try:
+        returned, value = pickle.loads(content)  # noqa: S301 - from our own workers
+    except Exception as error:
+        returned, value = False, raised(error)
+    if returned:
+        return Completion(name, value, None, attempts)
+    message = " ".join(value.message.split())
+    failure = ComputeError(f"task {name} failed: {value.error}: {message}")
+    failure.add_note(value.traceback)
+    return Completion(name, None, failure, attempts)
