@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from manymodels.artifacts.codecs import decode
 from manymodels.exceptions import DamagedError, NotFoundError, StoreError, StoreFormatError
+from manymodels.partitioning.keys import display
 from manymodels.records import KeyOutcome, SegmentInfo
 from manymodels.storage import Storage
 
@@ -262,6 +263,16 @@ class SegmentReader:
         with self._lock:
             return self._verified(path, sha256).table(columns)
 
+    def meta(self, path: str, sha256: str) -> SegmentMeta:
+        """What the models of a segment have in common.
+
+        Raises:
+            DamagedError: The segment is missing or is not the one recorded.
+            StoreFormatError: It is in a format of a newer version.
+        """
+        with self._lock:
+            return self._verified(path, sha256).meta
+
     def verify(self, path: str, sha256: str) -> None:
         """Hash the file again, whatever was found before.
 
@@ -379,10 +390,11 @@ class _Segment:
         names = [name for name in self._file.schema_arrow.names if name.startswith("key:")]
         for group in range(len(self._ends)):
             try:
-                rows = self._file.read_row_group(group, columns=names or ["level"]).to_pylist()
+                table = self._file.read_row_group(group, columns=names or ["level"])
             except (pa.ArrowException, OSError):
                 continue
-            yield from (", ".join(f"{name.removeprefix('key:')}={row[name]}" for name in row) for row in rows)
+            columns = [name.removeprefix("key:") for name in table.column_names]
+            yield from (display(row.values(), columns) for row in table.to_pylist())
 
     def _read(self, read: Callable[[], pa.Table]) -> pa.Table:
         try:

@@ -81,8 +81,13 @@ class Metric:
         return -value if self.higher_is_better else value
 
 
+def _mean(values: Floats) -> float:
+    """As ``numpy.mean``, in half the time."""
+    return float(np.add.reduce(values)) / len(values)
+
+
 def _mae(held: HeldOut) -> Measured:
-    return float(np.abs(held.actual - held.predicted).mean())
+    return _mean(np.abs(held.actual - held.predicted))
 
 
 def _rmse(held: HeldOut) -> Measured:
@@ -112,37 +117,37 @@ def _smape(held: HeldOut) -> Measured:
     misses = np.abs(held.actual - held.predicted)
     sizes = np.abs(held.actual) + np.abs(held.predicted)
     # A zero forecast of a zero is no error; M4 has no such value.
-    return float(200 * np.divide(misses, sizes, out=np.zeros_like(sizes), where=sizes > 0).mean())
+    return 200 * _mean(np.divide(misses, sizes, out=np.zeros_like(sizes), where=sizes > 0))
 
 
 def _mase(held: HeldOut) -> Measured:
     # Without two values one season apart the plain naive error takes the seasonal one's place.
-    scale = _lagged(held, held.spec.season_length, np.abs)
+    scale = _lagged(held.training, held.spec.season_length, np.abs)
     if scale is None and held.spec.season_length > 1:
-        scale = _lagged(held, 1, np.abs)
+        scale = _lagged(held.training, 1, np.abs)
     if scale is None or scale == 0:
         return _unscaled("mase", scale)
-    return float(np.abs(held.actual - held.predicted).mean()) / scale
+    return _mean(np.abs(held.actual - held.predicted)) / scale
 
 
 def _rmsse(held: HeldOut) -> Measured:
-    scale = _lagged(held, 1, np.square, skip_zeros=True)
+    scale = _lagged(held.training[int(np.argmax(held.training != 0)) :], 1, np.square)
     if scale is None or scale == 0:
         return _unscaled("rmsse", scale)
     errors = held.actual - held.predicted
     return math.sqrt(float(errors @ errors) / len(errors) / scale)
 
 
-def _lagged(
-    held: HeldOut, lag: int, power: Callable[[Floats], Floats], *, skip_zeros: bool = False
-) -> float | None:
-    """Mean power of the training part's changes over a lag; None without two known values so far apart."""
-    values = held.training
-    if skip_zeros:
-        values = values[int(np.argmax(values != 0)) :]
-    changes = values[lag:] - values[:-lag]
+def _lagged(values: Floats, lag: int, power: Callable[[Floats], Floats]) -> float | None:
+    """Mean power of the changes over a lag; None without two known values so far apart."""
+    changes = power(values[lag:] - values[:-lag])
+    if len(changes) == 0:
+        return None
+    mean = _mean(changes)
+    if not math.isnan(mean):
+        return mean
     known = changes[~np.isnan(changes)]
-    return float(power(known).mean()) if len(known) else None
+    return _mean(known) if len(known) else None
 
 
 def _unscaled(name: str, scale: float | None) -> str:
@@ -159,8 +164,8 @@ def _pinball(held: HeldOut) -> Measured:
         tail = (1 - level / 100) / 2
         for column, quantile in zip(interval_columns(level), (tail, 1 - tail), strict=True):
             errors = held.actual - held.predictions[column]
-            losses.append(np.maximum(quantile * errors, (quantile - 1) * errors).mean())
-    return float(np.mean(losses))
+            losses.append(_mean(np.maximum(quantile * errors, (quantile - 1) * errors)))
+    return sum(losses) / len(losses)
 
 
 def _places(held: HeldOut, values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
@@ -178,11 +183,11 @@ def _logloss(held: HeldOut) -> Measured:
     actual = _places(held, held.actual)
     least = np.finfo(np.float64).eps
     chosen = _probabilities(held)[np.arange(len(actual)), actual]
-    return float(-np.log(np.clip(chosen, least, 1 - least)).mean())
+    return -_mean(np.log(np.clip(chosen, least, 1 - least)))
 
 
 def _accuracy(held: HeldOut) -> Measured:
-    return float((held.actual == held.predicted).mean())
+    return _mean(held.actual == held.predicted)
 
 
 def _f1(held: HeldOut) -> Measured:

@@ -53,7 +53,7 @@ class Split:
 
 
 def make_splits(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> tuple[Split, ...]:
-    """The splits that all candidates of a key are judged on, newest first; fewer than asked for in a short key.
+    """The splits that all candidates of a key are judged on, newest first; fewer than asked in a short key.
 
     Raises:
         ModelError: Nothing can be held out, with the reason.
@@ -83,17 +83,23 @@ def _windows(rows: Rows, spec: FitSpec, backtest: BacktestSpec) -> Iterator[Spli
         found = series.row_of[period]
         actual = series.target[period]
         # Nobody promises a forecast where a known-future feature is missing.
-        known = (found >= 0) & (actual == actual) & ~unknown[found]
-        if not known.any():
+        known = np.flatnonzero((found >= 0) & (actual == actual) & ~unknown[found])
+        if len(known) == 0:
             continue
-        start = int(series.row_of[:cut].max()) + 1
+        start, stop = _stop(series, cut), _stop(series, cut + horizon)
         yield Split(
             rows.part(0, start),
-            rows.part(start, int(found.max()) + 1).only(visible),
+            rows.part(start, stop).only(visible),
             found[known] - start,
             actual[known],
             series.target[:cut],
         )
+
+
+def _stop(series: Series, cut: int) -> int:
+    """One past the last row of the periods before a cut."""
+    last = int(series.row_of[cut - 1])
+    return (last if last >= 0 else int(series.row_of[:cut].max())) + 1
 
 
 def _parts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[Split]:

@@ -167,7 +167,7 @@ def fit_key(
             state="trained",
             reason=reason if trial.metric is None else "",
             candidate=trial.candidate.name,
-            params=json.dumps(trial.candidate.params, default=str),
+            params=json.dumps(params, default=str) if (params := trial.candidate.params) else "{}",
             model=model,
             metric=trial.metric,
             scores=_leaderboard(trials, metric),
