@@ -5,8 +5,6 @@ A family is a frozen dataclass; its fields are its parameters, and what is valid
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -16,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from manymodels.exceptions import JobError
 from manymodels.models.contract import Family
 from manymodels.models.spec import CandidateSpec, Task
+from manymodels.models.tabular.estimators import nearest
 
 __all__ = ["FAMILIES", "FamilyEntry", "build"]
 
@@ -38,6 +37,7 @@ class FamilyEntry:
 
 
 _FORECAST = "manymodels.models.forecast"
+_ANOMALY = "manymodels.models.anomaly"
 _FPP = "Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd ed."
 
 FAMILIES: dict[str, FamilyEntry] = {
@@ -101,6 +101,24 @@ FAMILIES: dict[str, FamilyEntry] = {
         "Any scikit-learn regressor on lags, rolling means, calendar and known-future features, recursively.",
         "Bontempi, Ben Taieb and Le Borgne, Machine Learning Strategies for Time Series Forecasting (2013)",
     ),
+    "isolation_forest": FamilyEntry(
+        ("anomaly",),
+        f"{_ANOMALY}.detector:IsolationForest",
+        "How few random splits isolate a row.",
+        "Liu, Ting and Zhou, Isolation Forest, IEEE Int. Conf. on Data Mining (2008)",
+    ),
+    "robust_zscore": FamilyEntry(
+        ("anomaly",),
+        f"{_ANOMALY}.robust_zscore:RobustZscore",
+        "Distance from what is expected (a median, a rolling median or a regression) in robust standard deviations.",
+        "Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993)",
+    ),
+    "ewma": FamilyEntry(
+        ("anomaly",),
+        f"{_ANOMALY}.ewma:Ewma",
+        "Control limits around an exponentially weighted moving average: small lasting shifts.",
+        "Roberts, Technometrics 1 (1959)",
+    ),
 }
 """Built-in families by their name in job files."""
 
@@ -124,15 +142,22 @@ def build(candidate: CandidateSpec, task: Task) -> Family:
                 f"models: {family} is not a forecaster; "
                 f"a forecast takes an estimator as `lag_regression: {{estimator: {family}}}`"
             )
+        if task == "anomaly":
+            from manymodels.models.anomaly.detector import SklearnDetector
+
+            return SklearnDetector(candidate)
         from manymodels.models.tabular.family import SklearnFamily
 
         return SklearnFamily(candidate, task)
     entry = FAMILIES.get(family)
     fitting = sorted(name for name, other in FAMILIES.items() if task in other.tasks)
+    if task != "forecast":
+        fitting.append("estimators by import path")
+    fitting.append("your own as `module:name`")
     if entry is None:
         raise JobError(
-            f"models: no family {family!r}{_nearest(family, FAMILIES)}; for task {task} there are "
-            f"{', '.join(fitting)}, estimators by import path, and your own as `module:name`"
+            f"models: no family {family!r}{nearest(family, FAMILIES)}; for task {task} there are "
+            f"{', '.join(fitting)}"
         )
     if task not in entry.tasks:
         raise JobError(
@@ -154,7 +179,7 @@ def construct(kind: Any, candidate: CandidateSpec) -> Family:
     for name in candidate.params:
         if name not in known:
             raise JobError(
-                f"{where} has no parameter {name!r}{_nearest(name, known)}; "
+                f"{where} has no parameter {name!r}{nearest(name, known)}; "
                 + (f"it takes {', '.join(sorted(known))}" if known else "it takes none")
             )
     for name, field in known.items():
@@ -174,8 +199,3 @@ def construct(kind: Any, candidate: CandidateSpec) -> Family:
         return kind(**values)  # type: ignore[no-any-return]
     except ValueError as error:
         raise JobError(f"{where}: {error}") from None
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

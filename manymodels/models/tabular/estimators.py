@@ -15,7 +15,7 @@ from typing import Any
 
 from manymodels.exceptions import JobError
 
-__all__ = ["build_estimator", "import_attribute", "nearest"]
+__all__ = ["build_estimator", "check_names", "import_attribute", "nearest"]
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _NAMED = frozenset({"steps", "transformer_list", "estimators"})
@@ -43,7 +43,7 @@ def build_estimator(path: str, params: Mapping[str, Any], where: str) -> Any:
     if not (inspect.isclass(kind) and hasattr(kind, "fit") and hasattr(kind, "get_params")):
         raise JobError(f"{where}: {path} is no estimator: a class with `fit` and `get_params` was expected")
     signature = inspect.signature(kind)
-    _check_names(path, params, signature, where)
+    check_names(path, params, signature, where)
     values = {}
     for name, value in params.items():
         value = _built(value, where)
@@ -105,15 +105,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _check_names(path: str, params: Mapping[str, Any], signature: inspect.Signature, where: str) -> None:
+def check_names(path: str, params: Mapping[str, Any], signature: inspect.Signature, where: str) -> None:
+    """Check that a call takes parameters of these names, and that it needs no other.
+
+    Args:
+        path: What is called, for messages.
+        params: The parameters.
+        signature: What is known of the call.
+        where: What errors begin with.
+
+    Raises:
+        JobError: It does not, with the nearest name; or it needs another.
+    """
     parameters = signature.parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     for name in params:
-        if name not in signature.parameters:
+        if name not in signature.parameters and not anything:
             raise JobError(f"{where}: {path} has no parameter {name!r}{nearest(name, signature.parameters)}")
     for parameter in parameters:
-        needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+        variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        needed = parameter.default is parameter.empty and not variadic
         if needed and parameter.name not in params:
             raise JobError(f"{where}: {path} needs the parameter {parameter.name!r}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from manymodels.models.tabular.targets import Labelled, labelled
 from manymodels.models.tabular.traits import estimator_kind, needs_of, weight_parameter
 from manymodels.records import Rows
 
-__all__ = ["SklearnFamily", "Template", "fitting"]
+__all__ = ["SklearnFamily", "Template", "estimator_maker", "fitting"]
 
 _WRONG_KINDS: dict[str, tuple[str, ...]] = {
     "regression": ("classifier", "clusterer", "outlier_detector", "density_estimator"),
@@ -90,7 +91,7 @@ class SklearnFamily:
     Args:
         candidate: ``family`` is the import path, ``params`` the estimator's parameters.
         task: ``regression``, ``ranking`` or ``classification``.
-        make: Gives the unfitted estimator, where it does not come from an import path.
+        make: Gives an unfitted estimator of the user's own, which is not found by import path.
 
     Raises:
         JobError: The path leads to no estimator for the task, or the parameters are not its own.
@@ -103,7 +104,8 @@ class SklearnFamily:
         self, candidate: CandidateSpec, task: Task, *, make: Callable[[], Any] | None = None
     ) -> None:
         self.name = candidate.family
-        self.library = candidate.family.partition(".")[0] if make is None else ""
+        self.library = re.split("[.:]", candidate.family)[0]
+        self.coded = make is None
         self.template = Template.of(make or estimator_maker(candidate, task))
 
     def fit(self, rows: Rows, spec: FitSpec) -> FittedModel:
@@ -121,8 +123,8 @@ class SklearnFamily:
             seen = np.unique(target)
             if len(seen) == 1:
                 return ConstantModel.of_class(self.name, known.classes, int(seen[0]), "only one class")
-            # Codes without gaps, which libraries beside scikit-learn insist on.
-            target = np.searchsorted(seen, target)
+            # Codes without gaps, which libraries beside scikit-learn insist on; the user's own code gets the classes.
+            target = np.searchsorted(seen, target) if self.coded else np.array(known.classes)[target]
         encoder = fit_encoder(known.rows, spec.features, spec.categorical, self.template.needs)
         matrix = encoder.matrix(known.rows)
         estimator = self.template.new(spec.seed)
@@ -143,6 +145,7 @@ class SklearnFamily:
             estimator=estimator,
             classes=known.classes,
             seen=None if seen is None else tuple(seen.tolist()),
+            coded=self.coded,
             notes=tuple(notes),
         )
 

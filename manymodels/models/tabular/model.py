@@ -11,7 +11,12 @@ from sklearn import config_context
 
 from manymodels.models.contract import Floats, Predictions
 from manymodels.models.fixed import FixedModel
-from manymodels.models.tabular.outputs import class_columns, class_places, usable_numbers
+from manymodels.models.tabular.outputs import (
+    class_columns,
+    class_places,
+    usable_numbers,
+    usable_probabilities,
+)
 from manymodels.models.tabular.preprocessing import Encoder
 from manymodels.records import Rows
 
@@ -60,9 +65,10 @@ class TabularModel(FixedModel):
     Attributes:
         family: Import path of the estimator.
         encoder: From rows to the estimator's matrix.
-        estimator: Fitted; a classifier knows the classes by their places in ``seen``.
+        estimator: Fitted.
         classes: Classification: the classes of the whole data set.
         seen: Classification: places in ``classes`` of those that the key has; None for other tasks.
+        coded: Classification: whether the estimator calls the classes it has seen 0, 1, … instead of by name.
         notes: What the estimator warned of.
     """
 
@@ -71,6 +77,7 @@ class TabularModel(FixedModel):
     estimator: Any
     classes: tuple[Any, ...] = ()
     seen: tuple[int, ...] | None = None
+    coded: bool = True
     notes: tuple[str, ...] = ()
 
     def predict(self, rows: Rows) -> Predictions:
@@ -85,7 +92,7 @@ class TabularModel(FixedModel):
         matrix = self.encoder.matrix(rows)
         with config_context(assume_finite=bool(np.isfinite(matrix.sum()))):
             if self.seen is not None:
-                return self._classes(matrix, np.array(self.seen))
+                return self._classes(matrix, self.seen)
             return {"prediction": usable_numbers(self._numbers(matrix), len(rows), self.family)}
 
     def describe(self) -> Mapping[str, Any]:
@@ -107,15 +114,15 @@ class TabularModel(FixedModel):
             return matrix @ self.estimator.coef_ + self.estimator.intercept_
         return self.estimator.predict(matrix)
 
-    def _classes(self, matrix: Floats, seen: Any) -> Predictions:
+    def _classes(self, matrix: Floats, seen: tuple[int, ...]) -> Predictions:
+        rows, places_seen = len(matrix), np.array(seen)
         probabilities = None
         if hasattr(self.estimator, "predict_proba"):
-            probabilities = np.zeros((len(matrix), len(self.classes)))
-            probabilities[:, seen] = self.estimator.predict_proba(matrix)
-        if probabilities is not None and type(self.estimator).__module__.startswith(_MOST_PROBABLE):
-            places = seen[probabilities[:, seen].argmax(axis=1)]
-        else:
-            places = seen[
-                class_places(self.estimator.predict(matrix), range(len(seen)), len(matrix), self.family)
-            ]
-        return class_columns(places, probabilities, self.classes)
+            found = usable_probabilities(self.estimator.predict_proba(matrix), rows, len(seen), self.family)
+            probabilities = np.zeros((rows, len(self.classes)))
+            probabilities[:, places_seen] = found
+            if type(self.estimator).__module__.startswith(_MOST_PROBABLE):
+                return class_columns(places_seen[found.argmax(axis=1)], probabilities, self.classes)
+        names = range(len(seen)) if self.coded else [self.classes[place] for place in seen]
+        places = class_places(self.estimator.predict(matrix), names, rows, self.family)
+        return class_columns(places_seen[places], probabilities, self.classes)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from manymodels.exceptions import ModelError
 from manymodels.models.contract import Floats, Predictions
 
-__all__ = ["class_columns", "class_places", "probability_column", "usable_numbers"]
+__all__ = ["class_columns", "class_places", "probability_column", "usable_numbers", "usable_probabilities"]
 
 
 def probability_column(value: Any) -> str:
@@ -40,6 +40,25 @@ def usable_numbers(values: Any, rows: int, who: str) -> Floats:
     if rows and not np.isfinite(numbers).any():
         raise ModelError(f"{who} must predict numbers; all {rows} predictions are NaN or infinite")
     return numbers
+
+
+def usable_probabilities(values: Any, rows: int, classes: int, who: str) -> Floats:
+    """Predicted probabilities as float64 of shape (rows, classes).
+
+    Raises:
+        ModelError: They have another shape, are no numbers, or are all NaN.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{who} must predict probabilities; found {error}") from None
+    if array.shape != (rows, classes):
+        raise ModelError(
+            f"{who} must predict {classes} probabilities a row; found shape {array.shape} for {rows} rows"
+        )
+    if rows and np.isnan(array).all():
+        raise ModelError(f"{who} must predict probabilities; all of {rows} rows are NaN")
+    return array
 
 
 def class_places(values: Any, classes: Sequence[Any], rows: int, who: str) -> npt.NDArray[np.intp]:

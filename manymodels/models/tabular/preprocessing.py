@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from manymodels.exceptions import UnusableRowsError
 from manymodels.models.contract import Floats
-from manymodels.models.tabular.columns import codes, kinds, numbers
+from manymodels.models.tabular.columns import codes, kinds, numbers, sorted_medians
 from manymodels.records import Rows
 
 __all__ = ["MAX_CATEGORIES", "Encoder", "Needs", "fit_encoder"]
@@ -148,8 +148,7 @@ def fit_encoder(rows: Rows, features: tuple[str, ...], categorical: tuple[str, .
             used = np.flatnonzero(counts)
             values, ordered, counts, times = values[:, used], ordered[:, used], counts[used], times[used]
         if not needs.missing:
-            every = np.arange(len(counts))
-            fill = (ordered[(counts - 1) // 2, every] + ordered[counts // 2, every]) / 2
+            fill = sorted_medians(ordered, counts)
         if needs.scaled:
             if fill is not None and counts.min() < len(values):
                 values = np.where(np.isnan(values), fill, values)

@@ -1,0 +1,23 @@
+"""Ranking: a regression scores a key's candidate rows, and its order is the rank."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from manymodels.models.contract import Floats
+
+__all__ = ["rank_rows"]
+
+
+def rank_rows(predictions: Floats, top: int | None = None) -> npt.NDArray[np.int64]:
+    """The rank of each of a key's rows: 1 is the highest prediction, ties go by row order.
+
+    Args:
+        predictions: One a row; rows without one (NaN) come last.
+        top: Rows to rank; 0 is the rank of all others. None ranks all.
+    """
+    order = np.argsort(-predictions, kind="stable")
+    ranks = np.zeros(len(predictions), dtype=np.int64)
+    ranks[order[:top]] = np.arange(1, len(order[:top]) + 1)
+    return ranks

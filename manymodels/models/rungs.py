@@ -1,0 +1,78 @@
+"""The ladder's models: one over many keys' rows, for keys that have no usable model of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manymodels.models.contract import Family, FitSpec, FittedModel, PooledFamily
+from manymodels.models.spec import CandidateSpec, Task
+from manymodels.records import Rows
+
+__all__ = ["PooledRows", "naive_family", "pooled_family"]
+
+_DEFAULTS: dict[Task, str] = {
+    "regression": "sklearn.ensemble.HistGradientBoostingRegressor",
+    "ranking": "sklearn.ensemble.HistGradientBoostingRegressor",
+    "classification": "sklearn.ensemble.HistGradientBoostingClassifier",
+    "anomaly": "isolation_forest",
+}
+
+
+@dataclass(frozen=True)
+class PooledRows:
+    """A family whose model of many keys is its model of all their rows as one; the key is no feature.
+
+    Attributes:
+        family: What fits.
+    """
+
+    family: Family
+
+    def fit_pooled(self, keys: list[Rows], spec: FitSpec) -> FittedModel:
+        """Fit the rows of many keys.
+
+        Raises:
+            ModelError: These rows cannot be fitted, with the reason.
+        """
+        return self.family.fit(Rows.joined(keys), spec)
+
+
+def pooled_family(task: Task, candidates: list[CandidateSpec]) -> PooledFamily:
+    """What fits the ``pooled`` rung and the levels.
+
+    Forecasts have their own. For the other tasks it is the job's first candidate where that is an estimator by
+    import path, else histogram gradient boosting; for anomaly detection an isolation forest.
+
+    Raises:
+        JobError: The candidate cannot be built.
+    """
+    if task == "forecast":
+        from manymodels.models.forecast.pooled import PooledForecast
+
+        return PooledForecast()
+    from manymodels.models.families import build
+
+    first = candidates[0].family if candidates else ""
+    if "." in first and ":" not in first:
+        return PooledRows(build(candidates[0], task))
+    default = _DEFAULTS[task]
+    return PooledRows(build(CandidateSpec(name=default, family=default), task))
+
+
+def naive_family(task: Task) -> PooledFamily:
+    """What fits the ``naive`` rung.
+
+    Forecasts have their own; otherwise it is the mean of the target, the shares of the classes, or robust
+    z-scores of each numeric column from its median.
+    """
+    if task == "forecast":
+        from manymodels.models.forecast.pooled import NaiveForecast
+
+        return NaiveForecast()
+    if task == "anomaly":
+        from manymodels.models.anomaly.robust_zscore import RobustZscore
+
+        return PooledRows(RobustZscore(expectation="median"))
+    from manymodels.models.tabular.constant import NaiveTabular
+
+    return NaiveTabular()
