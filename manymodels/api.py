@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from manymodels.exceptions import UsageError
+from manymodels.exceptions import NotFoundError, UsageError
 from manymodels.job.job import Job
-from manymodels.planning.plan import Plan, Scope
+from manymodels.planning.plan import Plan
 from manymodels.progress import NoProgress, Progress, progress_for
 from manymodels.registry import Registry, RunRecord
 
@@ -60,7 +60,12 @@ class Run:
 
 
 def plan(
-    job: Job, data: Any = None, *, only: str | None = None, keys: Iterable[Mapping[str, Any]] | None = None, limit: int | None = None
+    job: Job,
+    data: Any = None,
+    *,
+    only: str | None = None,
+    keys: Iterable[Mapping[str, Any]] | None = None,
+    limit: int | None = None,
 ) -> Plan:
     """What ``train`` would do with every key, and why; the rows are split, nothing is registered.
 
@@ -74,9 +79,9 @@ def plan(
     Raises:
         UsageError: The job, or data that does not fit it.
     """
-    from manymodels.training.prepare import prepare
+    from manymodels.training.prepare import Selection, prepare
 
-    return prepare(job, data, scope=make_scope(job, only=only, keys=keys, limit=limit)).plan
+    return prepare(job, data, Selection(only, _listed(keys), limit)).plan
 
 
 def train(
@@ -104,10 +109,10 @@ def train(
         RunError: It stopped; ``manymodels runs resume`` continues it.
     """
     from manymodels.training.engine import train as execute
-    from manymodels.training.prepare import prepare
+    from manymodels.training.prepare import Selection, prepare
 
     began = time.perf_counter()
-    prepared = prepare(job, data, scope=make_scope(job, only=only, keys=keys, limit=limit))
+    prepared = prepare(job, data, Selection(only, _listed(keys), limit))
     with _progress(progress) as shown:
         result = execute(prepared, shown, began=began)
     return Run(prepared.registry, prepared.registry.run(result.run_id))
@@ -151,7 +156,13 @@ def score(
     from manymodels.scoring.engine import score as execute
 
     request = ScoreRequest(
-        output=output or "", data=data, future=future, alias=alias, run=run, horizon=horizon, overwrite=overwrite
+        output=output or "",
+        data=data,
+        future=future,
+        alias=alias,
+        run=run,
+        horizon=horizon,
+        overwrite=overwrite,
     )
     with _progress(progress) as shown:
         if output is not None:
@@ -166,31 +177,53 @@ def score(
             return pq.read_table(target).to_pandas()
 
 
-def make_scope(
-    job: Job, *, only: str | None, keys: Iterable[Mapping[str, Any]] | None, limit: int | None
-) -> Scope:
-    """Which keys a run may train.
+def export_models(
+    registry: Registry, name: str, output: str, *, alias: str = "champion", key_id: str | None = None
+) -> int:
+    """Export one key's model as a file, or the whole fleet as a folder that loads without the registry.
+
+    Args:
+        registry: That knows the models.
+        name: The model set.
+        output: The file, or the folder.
+        alias: Which versions.
+        key_id: The one key; None is the fleet.
+
+    Returns:
+        The number of models.
 
     Raises:
-        UsageError: A value that is not one of the words, or a key without all its columns.
+        NotFoundError: The model set, alias or model is not there.
+        DamagedError: A segment is not what the registry recorded.
     """
-    from manymodels.partitioning.keys import make_key
+    from pathlib import Path
 
-    if only is not None and only not in ("changed", "all", "failed"):
-        raise UsageError(f"`only` is changed, all or failed; found {only!r}")
-    if limit is not None and limit < 1:
-        raise UsageError(f"`limit` must be at least 1; found {limit}")
-    key_ids = None
-    if keys is not None:
-        key_ids = frozenset(make_key(_values(job, key)).key_id for key in keys)
-    return Scope(only=only or job.training.only, key_ids=key_ids, limit=limit, seed=job.training.seed)
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
+    from manymodels.artifacts.export import export_fleet, export_model
+    from manymodels.partitioning.keys import decode
 
-def _values(job: Job, key: Mapping[str, Any]) -> tuple[Any, ...]:
-    missing = [column for column in job.data.partition_by if column not in key]
-    if missing or len(key) != len(job.data.partition_by):
-        raise UsageError(f"a key has the columns {', '.join(job.data.partition_by)}; found {', '.join(map(str, key))}")
-    return tuple(key[column] for column in job.data.partition_by)
+    served = registry.served(name, alias)
+    if key_id is not None:
+        found = served.filter(pc.equal(served.column("key_id"), key_id)).to_pylist()
+        if not found:
+            raise NotFoundError(
+                f"key {key_id} of {name!r} has no {alias}; `manymodels models list {name}` lists those that do"
+            )
+        model = found[0]
+        export_model(registry.storage, model["segment"], model["sha256"], model["segment_row"], Path(output))
+        return 1
+    columns = registry.key_columns(name)
+    rungs = [level != "" for level in served.column("level").to_pylist()]
+    keys = [
+        (None,) * len(columns) if rung else decode(canonical)
+        for rung, canonical in zip(rungs, served.column("canonical").to_pylist(), strict=True)
+    ]
+    refs = served.drop_columns(["canonical"]).rename_columns({"segment_row": "row"})
+    for place, column in enumerate(columns):
+        refs = refs.append_column(f"key:{column}", pa.array([key[place] for key in keys]))
+    return export_fleet(registry.storage, refs, output)
 
 
 def run_summary(record: RunRecord) -> dict[str, Any]:
@@ -199,7 +232,10 @@ def run_summary(record: RunRecord) -> dict[str, Any]:
         "run_id": record.id,
         "state": record.state,
         "keys": sum(record.counts.values()),
-        **{state: record.counts.get(state, 0) for state in ("trained", "reused", "fallback", "skipped", "failed")},
+        **{
+            state: record.counts.get(state, 0)
+            for state in ("trained", "reused", "fallback", "skipped", "failed")
+        },
         "promoted": record.promoted,
         "seconds": record.seconds,
         "startup_seconds": record.startup_seconds,
@@ -216,7 +252,9 @@ def run_outcomes(registry: Registry, record: RunRecord) -> pd.DataFrame:
     from manymodels.job.settings import load_settings
 
     if not record.outcomes_path:
-        raise UsageError(f"run {record.id} is {record.state}: its outcomes are written when it ends", run=record.id)
+        raise UsageError(
+            f"run {record.id} is {record.state}: its outcomes are written when it ends", run=record.id
+        )
     table = pq.read_table(io.BytesIO(registry.storage.read(record.outcomes_path))).to_pandas()
     store = load_settings(registry.storage, record).store
     names = [name for name in store.manifest.column_names if name.startswith("key:")]
@@ -259,6 +297,10 @@ def score_summary(result: Any) -> dict[str, Any]:
     summary = asdict(result)
     del summary["reasons"]
     return summary
+
+
+def _listed(keys: Iterable[Mapping[str, Any]] | None) -> list[Mapping[str, Any]] | None:
+    return None if keys is None else list(keys)
 
 
 def _progress(progress: Progress | bool) -> Progress:

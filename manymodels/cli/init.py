@@ -14,8 +14,12 @@ from manymodels.cli.verb import Call, verb
 @verb(app, "init")
 def init(
     call: Call,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="File, folder, glob or URL.", show_default=False)],
-    output: Annotated[str, typer.Option("-o", "--output", metavar="JOB", help="The job file to write.")] = "job.yaml",
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="File, folder, glob or URL.", show_default=False)
+    ],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="JOB", help="The job file to write.")
+    ] = "job.yaml",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing job file.")] = False,
 ) -> None:
     """Look at the data and write a commented job file: keys, time, target and task are proposed, with the reasons."""

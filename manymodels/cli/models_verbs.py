@@ -10,10 +10,17 @@ import typer
 from manymodels.cli.app import models
 from manymodels.cli.verb import Call, StoreOption, verb
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The model set's name.", show_default=False)]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The model set's name.", show_default=False)
+]
 KeyOption = Annotated[
     list[str] | None,
-    typer.Option("--key", metavar="COLUMN=VALUE", help="A key; several columns with commas. Repeatable.", show_default=False),
+    typer.Option(
+        "--key",
+        metavar="COLUMN=VALUE",
+        help="A key; several columns with commas. Repeatable.",
+        show_default=False,
+    ),
 ]
 KeyIdOption = Annotated[
     list[str] | None, typer.Option("--key-id", help="A key by its id. Repeatable.", show_default=False)
@@ -30,7 +37,9 @@ WhyOption = Annotated[str, typer.Option("--why", help="Kept in the alias log.")]
 @verb(models, "list")
 def list_models(
     call: Call,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this model set's keys.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Only this model set's keys.", show_default=False)
+    ] = None,
     alias: Annotated[str, typer.Option("--alias", help="Which version to show.")] = "champion",
     where: WhereOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Keys on a page.")] = 50,
@@ -50,17 +59,16 @@ def list_models(
             headings = [("name", ""), ("task", ""), ("runs", "right"), ("models", "right"), ("champions", "right"),
                         ("latest run", "")]  # fmt: skip
             rows = [
-                (s.name, s.task, f"{s.runs:,}", f"{s.models:,}", f"{s.champions:,}", s.latest_run) for s in sets
+                (s.name, s.task, f"{s.runs:,}", f"{s.models:,}", f"{s.champions:,}", s.latest_run)
+                for s in sets
             ]
             console.print(table("", headings, rows) if rows else "No models yet.")
 
         call.emit({"model_sets": [vars(s) for s in sets]}, overview)
         return
-    key_ids = _selected(registry, name, None, None, where)
-    found = registry.models(name, alias=alias, key_ids=key_ids, page=page, page_size=limit)
-    lines = found.to_pylist()
-    for line in lines:
-        line.pop("canonical", None)
+    lines = registry.models(
+        name, alias=alias, where=where, limit=limit, offset=(page - 1) * limit
+    ).to_pylist()
 
     def text(console: Any) -> None:
         from manymodels.cli.tables import number, span, table
@@ -68,7 +76,14 @@ def list_models(
         headings = [("key", ""), ("version", "right"), ("candidate", ""), ("metric", "right"), ("time", "right"),
                     ("key id", "")]  # fmt: skip
         rows = [
-            (line["display"], line["version"], line["candidate"], number(line["metric"]), span(line["seconds"]), line["key_id"])
+            (
+                line["key"],
+                line["version"],
+                line["candidate"],
+                number(line["metric"]),
+                span(line["seconds"]),
+                line["key_id"],
+            )
             for line in lines
         ]
         console.print(table(f"{name}: {alias}, page {page}", headings, rows))
@@ -93,15 +108,21 @@ def show(
     history = registry.model_history(name, _one(registry, name, key, key_id))
     live = [row for row in history.versions if alias in row.aliases]
     if not live:
-        raise NotFoundError(f"{history.key} has no {alias}; `manymodels models history {name}` lists its versions")
+        raise NotFoundError(
+            f"{history.key} has no {alias}; `manymodels models history {name}` lists its versions"
+        )
     row = live[0]
-    model = registry.load_version(row)
+    model = registry.load(name, version=row.version, key_id=history.key_id)
     payload = {"key": history.key, "key_id": history.key_id, **vars(row), "model": dict(model.describe())}
 
     def text(console: Any) -> None:
         from manymodels.cli.tables import number, pairs, span
 
-        lines: list[tuple[str, Any]] = [("key", history.key), ("key id", history.key_id), ("version", row.version)]
+        lines: list[tuple[str, Any]] = [
+            ("key", history.key),
+            ("key id", history.key_id),
+            ("version", row.version),
+        ]
         lines += [("run", row.run_id), ("aliases", ", ".join(row.aliases)), ("candidate", row.candidate)]
         lines += [("metric", number(row.metric)), ("training time", span(row.seconds))]
         lines += [(str(field), value) for field, value in model.describe().items()]
@@ -133,17 +154,31 @@ def history(
     def text(console: Any) -> None:
         from manymodels.cli.tables import number, table, when
 
-        headings = [("version", "right"), ("trained (UTC)", ""), ("candidate", ""), ("metric", "right"), ("aliases", "")]
+        headings = [
+            ("version", "right"),
+            ("trained (UTC)", ""),
+            ("candidate", ""),
+            ("metric", "right"),
+            ("aliases", ""),
+        ]
         rows = [
             (row.version, when(row.trained), row.candidate, number(row.metric), ", ".join(row.aliases))
             for row in found.versions
         ]
         console.print(table(found.key, headings, rows))
         moves = [
-            (when(move.at), move.alias, move.before or "–", move.after or "–", move.kind, move.by, move.why)
+            (when(move.at), move.alias, move.before or "-", move.after or "-", move.kind, move.by, move.why)
             for move in found.moves
         ]
-        headings = [("moved (UTC)", ""), ("alias", ""), ("from", "right"), ("to", "right"), ("by", ""), ("who", ""), ("why", "")]
+        headings = [
+            ("moved (UTC)", ""),
+            ("alias", ""),
+            ("from", "right"),
+            ("to", "right"),
+            ("by", ""),
+            ("who", ""),
+            ("why", ""),
+        ]
         console.print(table("", headings, moves))
 
     call.emit(payload, text)
@@ -154,10 +189,15 @@ def promote(
     call: Call,
     name: NameArgument,
     alias: AliasOption = "champion",
-    run: Annotated[str | None, typer.Option("--run", help="To the versions of this run.", show_default=False)] = None,
-    version: Annotated[int | None, typer.Option("--version", help="To this version.", show_default=False)] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="To the versions of this run.", show_default=False)
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="To this version.", show_default=False)
+    ] = None,
     from_alias: Annotated[
-        str | None, typer.Option("--from", metavar="ALIAS", help="To where this alias points.", show_default=False)
+        str | None,
+        typer.Option("--from", metavar="ALIAS", help="To where this alias points.", show_default=False),
     ] = None,
     key: KeyOption = None,
     key_id: KeyIdOption = None,
@@ -210,23 +250,21 @@ def rollback(
 def export(
     call: Call,
     name: NameArgument,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="A folder, or a file for one key's model.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="OUT", help="A folder, or a file for one key's model.")
+    ],
     alias: AliasOption = "champion",
     key: KeyOption = None,
     key_id: KeyIdOption = None,
     store: StoreOption = ".manymodels",
 ) -> None:
     """Export one key's model as a file, or the whole fleet as a folder that loads without the registry."""
-    from manymodels.artifacts.export import export_fleet, export_model
+    from manymodels.api import export_models
     from manymodels.registry import Registry
 
     registry = Registry.open(store)
-    if key or key_id:
-        chosen = _one(registry, name, key, key_id)
-        export_model(registry.load_key(name, chosen, alias=alias), output)
-        count = 1
-    else:
-        count = export_fleet(registry.storage, registry.served(name, alias=alias), output)
+    chosen = _one(registry, name, key, key_id) if key or key_id else None
+    count = export_models(registry, name, output, alias=alias, key_id=chosen)
     call.emit(
         {"model_set": name, "alias": alias, "models": count, "output": output},
         lambda console: console.print(f"{count:,} models in {output}", markup=False),
@@ -238,14 +276,17 @@ def _selected(
 ) -> list[str] | None:
     """The key ids that the options name; None is all."""
     from manymodels.exceptions import UsageError
+    from manymodels.partitioning.listing import chosen_key, parse_pairs
 
     if where is not None:
         if keys or key_ids:
             raise UsageError("choose keys with --where, or with --key and --key-id, not both")
-        return list(registry.keys_where(name, where))
+        found = registry.models(name, alias="latest", where=where, limit=None)
+        return [str(key_id) for key_id in found.column("key_id").to_pylist()]
     if not keys and not key_ids:
         return None
-    return [*(registry.key_id(name, key) for key in keys or ()), *(key_ids or ())]
+    kinds = registry.key_kinds(name)
+    return [*(chosen_key(parse_pairs(key), kinds) for key in keys or ()), *(key_ids or ())]
 
 
 def _one(registry: Any, name: str, keys: list[str] | None, key_ids: list[str] | None) -> str:
@@ -260,5 +301,7 @@ def _one(registry: Any, name: str, keys: list[str] | None, key_ids: list[str] | 
 def _say_moved(call: Call, event: Any) -> None:
     call.emit(
         {"event": event.number, "alias": event.alias, "moved": event.moved},
-        lambda console: console.print(f"{event.alias}: {event.moved:,} keys moved (event {event.number}).", markup=False),
+        lambda console: console.print(
+            f"{event.alias}: {event.moved:,} keys moved (event {event.number}).", markup=False
+        ),
     )

@@ -15,12 +15,21 @@ KeyOption = Annotated[
                  show_default=False),
 ]  # fmt: skip
 LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, help="At most so many keys: a seeded sample.", show_default=False)
+    int | None,
+    typer.Option("--limit", min=1, help="At most so many keys: a seeded sample.", show_default=False),
 ]
 OnlyOption = Annotated[
     str | None,
     typer.Option("--only", metavar="changed|all|failed", help="Which keys to train.", show_default=False),
 ]
+
+
+def selected(only: str | None, keys: list[str] | None, limit: int | None) -> Any:
+    """The keys that the options choose."""
+    from manymodels.partitioning.listing import parse_pairs
+    from manymodels.training.prepare import Selection
+
+    return Selection(only, [parse_pairs(key) for key in keys] if keys else None, limit)
 
 
 @verb(app, "plan")
@@ -37,17 +46,16 @@ def plan(
 
     Nothing is registered. The rows are split by key if they were not yet.
     """
-    from manymodels.api import make_scope
     from manymodels.job.loading import load_job
-    from manymodels.partitioning.keys import parse_keys
+    from manymodels.partitioning.listing import displays
     from manymodels.planning.estimate import estimate
     from manymodels.training.prepare import prepare
 
     loaded = load_job(job, overrides=overrides or ())
-    prepared = prepare(loaded, scope=make_scope(loaded, only=only, keys=parse_keys(keys), limit=limit))
+    prepared = prepare(loaded, selection=selected(only, keys, limit))
     made = prepared.plan
     expected = estimate(made, prepared.resolved.store.schema, loaded.compute.workers)
-    names = prepared.resolved.store.displays() if each else []
+    names = displays(prepared.resolved.store) if each else []
     payload: dict[str, Any] = {
         "model_set": loaded.name,
         "dataset": prepared.resolved.store.fingerprint,
@@ -79,7 +87,11 @@ def plan(
             for reason, number in reasons.items()
         ]
         console.print(
-            table(f"Plan for {loaded.name}: {len(made.table):,} keys", [("action", ""), ("reason", ""), ("keys", "right")], rows)
+            table(
+                f"Plan for {loaded.name}: {len(made.table):,} keys",
+                [("action", ""), ("reason", ""), ("keys", "right")],
+                rows,
+            )
         )
         if len(made.training) == 0:
             console.print("Nothing to train: no key has a cause to.")

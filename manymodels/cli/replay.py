@@ -16,9 +16,13 @@ def replay(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or `latest`.", show_default=False)],
     key: Annotated[
         str | None,
-        typer.Option("--key", metavar="COLUMN=VALUE", help="The key; several columns with commas.", show_default=False),
+        typer.Option(
+            "--key", metavar="COLUMN=VALUE", help="The key; several columns with commas.", show_default=False
+        ),
     ] = None,
-    key_id: Annotated[str | None, typer.Option("--key-id", help="The key by its id.", show_default=False)] = None,
+    key_id: Annotated[
+        str | None, typer.Option("--key-id", help="The key by its id.", show_default=False)
+    ] = None,
     store: StoreOption = ".manymodels",
 ) -> int:
     """Run one key of a run again: here, in this process, with the same rows, seed and code, for the debugger."""
@@ -35,7 +39,11 @@ def replay(
         from manymodels.cli.tables import number, pairs, span
 
         lines = [("state", outcome.state), ("reason", outcome.reason), ("candidate", outcome.candidate)]
-        lines += [("metric", number(outcome.metric)), ("rows", f"{outcome.rows:,}"), ("time", span(outcome.seconds))]
+        lines += [
+            ("metric", number(outcome.metric)),
+            ("rows", f"{outcome.rows:,}"),
+            ("time", span(outcome.seconds)),
+        ]
         console.print(pairs(lines))
         if outcome.failure is not None:
             console.print(outcome.failure.traceback or outcome.failure.message, markup=False)

@@ -11,13 +11,17 @@ from manymodels.cli.app import runs
 from manymodels.cli.train import GATE, show_result
 from manymodels.cli.verb import Call, StoreOption, verb
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or `latest`.", show_default=False)]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's id, or `latest`.", show_default=False)
+]
 
 
 @verb(runs, "list")
 def list_runs(
     call: Call,
-    model_set: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this model set.", show_default=False)] = None,
+    model_set: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Only this model set.", show_default=False)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 20,
     store: StoreOption = ".manymodels",
 ) -> None:
@@ -73,16 +77,26 @@ def show(
         "started": record.started.isoformat(),
         "reason": record.reason,
         "libraries": dict(record.libraries),
-        "leaderboard": [] if board is None else board.astype(object).where(board.notna(), None).to_dict("records"),
+        "leaderboard": []
+        if board is None
+        else board.astype(object).where(board.notna(), None).to_dict("records"),
     }
 
     def text(console: Any) -> None:
         from manymodels.cli.tables import number, pairs, span, table, when
 
-        lines: list[tuple[str, Any]] = [("run", record.id), ("state", record.state), ("reason", record.reason)]
+        lines: list[tuple[str, Any]] = [
+            ("run", record.id),
+            ("state", record.state),
+            ("reason", record.reason),
+        ]
         lines += [("started (UTC)", when(record.started)), ("ended (UTC)", when(record.ended))]
         lines += [(state, f"{count:,}") for state, count in record.counts.items()]
-        lines += [("promoted", f"{record.promoted:,}"), ("time", span(record.seconds)), ("dataset", record.dataset)]
+        lines += [
+            ("promoted", f"{record.promoted:,}"),
+            ("time", span(record.seconds)),
+            ("dataset", record.dataset),
+        ]
         lines += [("libraries", ", ".join(f"{name} {version}" for name, version in record.libraries.items()))]
         console.print(pairs(line for line in lines if line[1]))
         if board is not None and len(board):
@@ -122,7 +136,7 @@ def failures(call: Call, run: RunArgument, store: StoreOption = ".manymodels") -
         if not entries:
             console.print(f"No key failed in {record.id}.", markup=False)
         for entry, signature in zip(entries, signatures, strict=True):
-            console.print(f"{signature.count:,} × {entry['cause']}: {entry['error']}", markup=False)
+            console.print(f"{signature.count:,} x {entry['cause']}: {entry['error']}", markup=False)
             if signature.frame:
                 console.print(f"    in {signature.frame}", markup=False)
             console.print(f"    keys: {'; '.join(signature.keys)}", markup=False)
@@ -177,7 +191,9 @@ def cancel(call: Call, run: RunArgument, store: StoreOption = ".manymodels") -> 
 @verb(runs, "compare")
 def compare(
     call: Call,
-    first: Annotated[str, typer.Argument(metavar="RUN_A", help="The run to compare with.", show_default=False)],
+    first: Annotated[
+        str, typer.Argument(metavar="RUN_A", help="The run to compare with.", show_default=False)
+    ],
     second: Annotated[str, typer.Argument(metavar="RUN_B", help="The newer run.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", min=1, help="Keys to list.")] = 20,
     store: StoreOption = ".manymodels",
@@ -195,9 +211,14 @@ def compare(
     def text(console: Any) -> None:
         from manymodels.cli.tables import number, table
 
-        console.print(", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) or "No key in both runs.")
+        console.print(
+            ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) or "No key in both runs."
+        )
         headings = [("key", ""), ("verdict", ""), (first, "right"), (second, "right")]
-        rows = [(line["display"], line["verdict"], number(line["metric_a"]), number(line["metric_b"])) for line in lines]
+        rows = [
+            (line["key"], line["verdict"], number(line["metric_a"]), number(line["metric_b"]))
+            for line in lines
+        ]
         console.print(table("", headings, rows))
 
     call.emit(payload, text)

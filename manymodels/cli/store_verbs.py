@@ -11,11 +11,17 @@ from manymodels.cli.app import store as group
 from manymodels.cli.verb import Call, verb
 
 PathArgument = Annotated[
-    str, typer.Option("--store", metavar="PATH", envvar="MANYMODELS_STORE", help="The store: a folder or URL.")
+    str,
+    typer.Option("--store", metavar="PATH", envvar="MANYMODELS_STORE", help="The store: a folder or URL."),
 ]
 RegistryOption = Annotated[
     str | None,
-    typer.Option("--registry", metavar="URL", help="The registry's database, where it is not in the store.", show_default=False),
+    typer.Option(
+        "--registry",
+        metavar="URL",
+        help="The registry's database, where it is not in the store.",
+        show_default=False,
+    ),
 ]
 
 
@@ -23,7 +29,10 @@ RegistryOption = Annotated[
 def init(call: Call, store: PathArgument = ".manymodels", registry: RegistryOption = None) -> None:
     """Make an empty store and its registry; nothing happens to one that is there."""
     opened = _open(store, registry, create=True)
-    call.emit({"store": opened.storage.root}, lambda console: console.print(f"Store {opened.storage.root} is ready.", markup=False))
+    call.emit(
+        {"store": opened.storage.root},
+        lambda console: console.print(f"Store {opened.storage.root} is ready.", markup=False),
+    )
 
 
 @verb(group, "verify")
@@ -37,7 +46,9 @@ def verify(call: Call, store: PathArgument = ".manymodels", registry: RegistryOp
         console.print(f"{report.segments:,} segments, {size(report.bytes)}: {len(report.damaged):,} damaged.")
         for damaged in report.damaged:
             console.print(f"  {damaged.path}: {damaged.problem}; {damaged.models:,} models", markup=False)
-            console.print(f"    {'; '.join(damaged.keys[:5])}{' …' if len(damaged.keys) > 5 else ''}", markup=False)
+            console.print(
+                f"    {'; '.join(damaged.keys[:5])}{' …' if len(damaged.keys) > 5 else ''}", markup=False
+            )
 
     call.emit(asdict(report), text)
     return 1 if report.damaged else 0
@@ -51,7 +62,9 @@ def rebuild(call: Call, store: PathArgument = ".manymodels", registry: RegistryO
     report = execute(_spec(store, registry))
 
     def text(console: Any) -> None:
-        console.print(f"{report.runs:,} runs, {report.versions:,} models and {report.events:,} alias events restored.")
+        console.print(
+            f"{report.runs:,} runs, {report.versions:,} models and {report.events:,} alias events restored."
+        )
         for path in report.damaged:
             console.print(f"  could not be read: {path}", markup=False)
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from manymodels.cli.app import app
-from manymodels.cli.plan import KeyOption, LimitOption, OnlyOption
+from manymodels.cli.plan import KeyOption, LimitOption, OnlyOption, selected
 from manymodels.cli.verb import Call, JobFile, Sets, verb
 
 GATE = 3
@@ -27,17 +27,15 @@ def train(
     Only keys with a cause train: new ones, those whose rows, job, code or libraries changed, those that failed last time.
     """
     began = time.perf_counter()
-    from manymodels.api import make_scope, run_summary
+    from manymodels.api import run_summary
     from manymodels.job.loading import load_job
-    from manymodels.partitioning.keys import parse_keys
     from manymodels.progress import progress_for
     from manymodels.training.engine import train as execute
     from manymodels.training.prepare import prepare
 
     loaded = load_job(job, overrides=overrides or ())
-    scope = make_scope(loaded, only=only, keys=parse_keys(keys), limit=limit)
     with progress_for(quiet=call.quiet or call.json) as progress:
-        prepared = prepare(loaded, scope=scope)
+        prepared = prepare(loaded, selection=selected(only, keys, limit))
         for warning in prepared.resolved.warnings:
             progress.say(f"warning: {warning}")
         if len(prepared.plan.training) == 0:
@@ -65,7 +63,13 @@ def show_result(call: Call, registry: Any, summary: dict[str, Any], failed_rungs
         if summary["trained"]:
             board = leaderboard(registry, registry.run(run_id))
             rows = [
-                (line.candidate, f"{line.won:,}", f"{line.failed:,}", number(line.median_metric), span(line.mean_seconds))
+                (
+                    line.candidate,
+                    f"{line.won:,}",
+                    f"{line.failed:,}",
+                    number(line.median_metric),
+                    span(line.mean_seconds),
+                )
                 for line in board.itertuples()
             ]
             headings = [("candidate", ""), ("keys won", "right"), ("failed", "right"), ("median metric", "right"),

@@ -78,7 +78,10 @@ def verb(group: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Callab
             "json_output": (bool, typer.Option("--json", help="Print one JSON object.")),
             "quiet": (bool, typer.Option("--quiet", "-q", help="No progress.")),
             "debug": (bool, typer.Option("--debug", help="Show the traceback of an error.")),
-            "directory": (str | None, typer.Option("-C", metavar="DIR", help="Work in this folder.", show_default=False)),
+            "directory": (
+                str | None,
+                typer.Option("-C", metavar="DIR", help="Work in this folder.", show_default=False),
+            ),
         }
         common = [
             inspect.Parameter(

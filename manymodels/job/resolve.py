@@ -16,6 +16,7 @@ from manymodels.job.code import code_fingerprint, find_modules
 from manymodels.job.fingerprints import job_fingerprint
 from manymodels.job.job import Job
 from manymodels.models.contract import Family, FitSpec
+from manymodels.partitioning.listing import displays, sample_times
 from manymodels.partitioning.split import split
 from manymodels.partitioning.store import PartitionStore
 from manymodels.storage import Storage
@@ -72,9 +73,8 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
 
     with importable(job.folder):
         families = tuple(build(candidate, job.task) for candidate in job.models)
-        metric = job.evaluation.metric or default_metric(job.task)
-        if job.task == "anomaly" and job.evaluation.label is None:
-            metric = None
+        labelled = job.task != "anomaly" or job.evaluation.label is not None
+        metric = (job.evaluation.metric or default_metric(job.task)) if labelled else None
         if metric is not None:
             resolve_metric(metric, job.task)
     source = open_source(job.data, frame)
@@ -90,7 +90,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         spec=spec,
         families=families,
         metric=metric,
-        job_hash=job_fingerprint(job, columns=dict(frequency=spec.frequency, features=spec.features)),
+        job_hash=job_fingerprint(job, columns={"frequency": spec.frequency, "features": spec.features}),
         code_hash=code_fingerprint(
             modules, [(f.name, f.revision) for f in families], minor_versions(libraries, families)
         ),
@@ -111,7 +111,7 @@ def fit_spec(job: Job, roles: Roles, store: PartitionStore) -> FitSpec:
         known_future=tuple(roles.known_future),
         categorical=tuple(roles.categorical),
         weight=job.data.weight,
-        classes=tuple(store.details.classes or ()),
+        classes=store.classes if job.task == "classification" else (),
         rate=job.anomaly.rate,
         label=job.evaluation.label,
         threads=job.compute.threads,
@@ -125,7 +125,7 @@ def fit_spec(job: Job, roles: Roles, store: PartitionStore) -> FitSpec:
     frequency = (
         normalise_frequency(job.data.frequency)
         if job.data.frequency
-        else infer_frequency(store.sample_times(str(job.data.time)))
+        else infer_frequency(sample_times(store, str(job.data.time)))
     )
     return replace(
         spec,
@@ -192,5 +192,5 @@ def _refuse_duplicate_times(job: Job, store: PartitionStore) -> None:
         place = pc.index(pc.greater(manifest.column("duplicate_times"), 0), True).as_py()
         raise DataError(
             f"{twice:,} rows have the same `{job.data.time}` as another row of their key, first in "
-            f"{store.display(place)}; set `data.on_duplicate_time` to last, sum or mean, or add a key column"
+            f"{displays(store, [place])[0]}; set `data.on_duplicate_time` to last, sum or mean, or add a key column"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.exceptions import StoreFormatError
@@ -124,12 +125,14 @@ def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
         )
     job = Job.from_dict(json.loads(record.job))
     store = PartitionStore.open(storage, record.dataset)
-    spec = {key: tuple(value) if isinstance(value, list) else value for key, value in content["spec"].items()}
+    spec: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content["spec"].items()
+    }
     fit = FitSettings(
         storage_root=storage.root,
         dataset=record.dataset,
         columns=tuple(content["columns"]),
-        spec=FitSpec(**spec, classes=tuple(store.details.classes or ())),
+        spec=FitSpec(**spec, classes=store.classes if job.task == "classification" else ()),
         candidates=tuple(job.models),
         evaluation=job.evaluation,
         metric=content["metric"],

@@ -1,0 +1,1 @@
+"""Plan: what trains, why, and what it will cost."""

@@ -55,19 +55,21 @@ def estimate_seconds(
 
     Args:
         manifest: ``key_id`` and ``rows``.
-        history: ``key_id``, ``seconds``, ``job_hash`` and ``rows`` of each key's newest version.
+        history: ``key_id``, ``seconds`` and ``job_hash`` of each key's newest version.
         families: The job's candidates.
         fits: Fits of one candidate on one key: backtest windows or folds, and the refit.
         job_hash: Fingerprint of today's job.
     """
     rows = manifest.column("rows").to_numpy().astype(np.float64)
-    past = history.select(["key_id", "seconds", "rows", "job_hash"]).to_pandas()
-    past = past[(past["job_hash"] == job_hash) & past["seconds"].notna() & (past["rows"] > 0)]
-    if len(past) == 0:
+    past = history.select(["key_id", "seconds", "job_hash"]).to_pandas()
+    past = past[(past["job_hash"] == job_hash) & past["seconds"].notna()]
+    known = (
+        manifest.select(["key_id"]).to_pandas().merge(past[["key_id", "seconds"]], on="key_id", how="left")
+    )
+    learned = known["seconds"].to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isnan(learned).all():
         base = sum(first_guess(family)[0] for family in families)
         slope = sum(first_guess(family)[1] for family in families)
         return np.asarray(fits * (base + slope * rows))
-    known = manifest.select(["key_id"]).to_pandas().merge(past[["key_id", "seconds"]], on="key_id", how="left")
-    typical = float((past["seconds"] / past["rows"]).median())
-    learned = known["seconds"].to_numpy(dtype=np.float64, na_value=np.nan)
+    typical = np.nanmedian(learned / rows)
     return np.where(np.isnan(learned), typical * rows, learned)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -124,15 +124,17 @@ def make_plan(
     import pandas as pd
 
     keys = manifest.select(["key_id", "rows", "content", "null_targets", "infinite_targets"]).to_pandas()
-    past = history.select(["key_id", "version", "content", "job_hash", "code_hash", "failed_last"]).to_pandas()
+    past = history.select(
+        ["key_id", "version", "content", "job_hash", "code_hash", "failed_last"]
+    ).to_pandas()
     merged = keys.merge(past, on="key_id", how="left", suffixes=("", "_past"), sort=False)
 
     version = merged["version"].to_numpy(dtype=np.float64, na_value=np.nan)
     known = ~np.isnan(version)
-    failed = merged["failed_last"].fillna(False).to_numpy(dtype=bool)  # noqa: FBT003 - pandas' own signature
-    same_rows = (merged["content"] == merged["content_past"]).to_numpy(dtype=bool)
-    same_job = (merged["job_hash"] == job_hash).to_numpy(dtype=bool)
-    same_code = (merged["code_hash"] == code_hash).to_numpy(dtype=bool)
+    failed = _true(merged["failed_last"])
+    same_rows = _true(merged["content"] == merged["content_past"])
+    same_job = _true(merged["job_hash"] == job_hash)
+    same_code = _true(merged["code_hash"] == code_hash)
     rows = merged["rows"].to_numpy()
     in_scope = np.ones(len(merged), dtype=bool)
     if scope.key_ids is not None:
@@ -146,7 +148,11 @@ def make_plan(
         (merged["null_targets"].to_numpy() >= rows, idle, "target is missing"),
         (merged["infinite_targets"].to_numpy() > 0, idle, "target is infinite"),
         (failed, "train", "failed last time"),
-        (np.full(len(merged), scope.only == "failed") & ~(known & same_rows & same_job & same_code), "skip", "out of scope"),
+        (
+            np.full(len(merged), scope.only == "failed") & ~(known & same_rows & same_job & same_code),
+            "skip",
+            "out of scope",
+        ),
         (~known, "train", "new"),
         (~same_rows, "train", "rows changed"),
         (~same_job, "train", "job changed"),
@@ -155,8 +161,8 @@ def make_plan(
         (np.ones(len(merged), dtype=bool), "reuse", "unchanged"),
     )
     conditions = [rule[0] for rule in rules]
-    action = np.select(conditions, [rule[1] for rule in rules])
-    reason = np.select(conditions, [rule[2] for rule in rules])
+    action = np.select(conditions, [rule[1] for rule in rules], default="")
+    reason = np.select(conditions, [rule[2] for rule in rules], default="")
 
     if scope.limit is not None:
         training = np.flatnonzero(action == "train")
@@ -180,8 +186,6 @@ def make_plan(
     return Plan(table=table, vanished=tuple(vanished.tolist()), bytes_per_model=bytes_per_model)
 
 
-def plan_states(plan: Plan) -> Any:
-    """Keys that the plan settles without training: a frame of ``key_id``, ``state``, ``reason``."""
-    rest = plan.table.loc[plan.table["action"] != "train", ["key_id", "action", "reason"]]
-    states = rest["action"].astype(str).map({"reuse": "reused", "fallback": "fallback", "skip": "skipped"})
-    return rest.assign(state=states, reason=rest["reason"].astype(str))[["key_id", "state", "reason"]]
+def _true(column: pd.Series) -> npt.NDArray[np.bool_]:
+    """Where a column that may have nulls is true."""
+    return (column == True).fillna(value=False).to_numpy(dtype=bool)  # noqa: E712 - null is neither

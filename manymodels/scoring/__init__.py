@@ -1,0 +1,1 @@
+"""Scoring: each key's rows are brought to its own model."""

@@ -6,7 +6,7 @@ reason, and keeps its rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -157,7 +157,10 @@ class _Batch:
 
     def run(self) -> Iterator[Started | KeyScores]:
         # In the order in which the models lie in their segments, so that each row group is read once.
-        order = sorted(range(len(self.units)), key=lambda n: (self.units[n]["segment"] or "", self.units[n]["segment_row"] or 0))
+        order = sorted(
+            range(len(self.units)),
+            key=lambda n: (self.units[n]["segment"] or "", self.units[n]["segment_row"] or 0),
+        )
         for number in order:
             unit = self.units[number]
             blamed = self.payload.blamed.get(unit["key_id"], {})
@@ -173,13 +176,19 @@ class _Batch:
                     break
                 except Exception as error:
                     # Failure is data: one bad model or row never costs another key's rows.
-                    text = str(error) if isinstance(error, ManyModelsError) else f"{type(error).__name__}: {error}"
+                    text = (
+                        str(error)
+                        if isinstance(error, ManyModelsError)
+                        else f"{type(error).__name__}: {error}"
+                    )
                     reasons.append(f"{source}: {text}")
             reason = "; ".join(reasons)
             if scores is None:
                 times = self._times(unit)
                 rows = len(times) if times is not None else unit["input_rows"] or 0
-                scores = KeyScores(unit["key_id"], rows, {}, times=times, reason=reason or "no model serves this key")
+                scores = KeyScores(
+                    unit["key_id"], rows, {}, times=times, reason=reason or "no model serves this key"
+                )
             yield replace(scores, reason=reason) if scores.source else scores
 
     def _sources(self, unit: dict[str, Any], reasons: list[str]) -> Iterator[str]:
@@ -212,7 +221,9 @@ class _Batch:
             kept = np.argsort(ranks, kind="stable")
             if settings.top is not None:
                 kept = kept[: settings.top]
-        return KeyScores(unit["key_id"], len(rows), values, times=times, kept=kept, version=version, source=source)
+        return KeyScores(
+            unit["key_id"], len(rows), values, times=times, kept=kept, version=version, source=source
+        )
 
     def _rung(self, unit: dict[str, Any], source: str) -> tuple[FittedModel, int]:
         """The rung's model, bound to the key's history where it has one."""
@@ -242,7 +253,9 @@ class _Batch:
             return self.newer[unit["key_id"]]
         if self.settings.training is None or unit["training_rows"] is None:
             return None
-        rows = self._read(self.settings.training, "training", [unit], self.settings.history_columns)[unit["key_id"]]
+        rows = self._read(self.settings.training, "training", [unit], self.settings.history_columns)[
+            unit["key_id"]
+        ]
         target = self.settings.spec.target
         if target is not None and not np.isfinite(_as_floats(rows, target)).any():
             return None
@@ -287,7 +300,7 @@ class _Batch:
             }
         )
         frame, offsets = PartitionStore.open(self.storage, fingerprint).read(slices, list(columns))
-        arrays: dict[str, Any] = {}
+        arrays: dict[Hashable, Any] = {}
         return {
             unit["key_id"]: Rows(frame, int(offsets[n]), int(offsets[n + 1]), arrays=arrays)
             for n, unit in enumerate(units)

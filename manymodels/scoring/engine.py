@@ -18,7 +18,7 @@ from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
 from manymodels.progress import Progress
 from manymodels.records import BatchTask
-from manymodels.registry import Registry, RunRecord
+from manymodels.registry import Registry, RunRecord, RunState
 from manymodels.scoring.batch import ScoreSettings
 from manymodels.scoring.inputs import ScoreInputs, open_inputs
 from manymodels.scoring.sinks import Sink, check_output
@@ -78,7 +78,7 @@ class ScoreResult:
     """
 
     score_id: str
-    state: str
+    state: RunState
     keys: int
     scored: int
     fallback: int
@@ -126,10 +126,10 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     score_id = registry.start_score(
         model_set=job.name,
         alias=alias,
-        run_id=run.id,
-        input_fingerprint=inputs.fingerprint,
+        run_id=run.id if request.run else None,
+        input=inputs.fingerprint,
         output=request.output,
-    )
+    ).id
     sink = Sink(request.output, score_id)
     try:
         work = _work(job, request, settings, inputs, ladder, sink)
@@ -137,15 +137,27 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         result = _finish(job, request, score_id, units, receipts, sink, began, startup)
     except BaseException as error:
         sink.discard()
-        state = "failed" if isinstance(error, Exception) else "interrupted"
-        registry.end_score(score_id, state=state, counts={}, rows=0, seconds=time.perf_counter() - began)
+        registry.end_score(
+            score_id,
+            state="failed" if isinstance(error, Exception) else "interrupted",
+            counts={},
+            seconds=time.perf_counter() - began,
+            startup_seconds=0.0,
+            reason=str(error),
+        )
         raise
     registry.end_score(
         score_id,
         state=result.state,
-        counts={"scored": result.scored, "fallback": result.fallback, "failed": result.failed},
-        rows=result.rows,
+        counts={
+            "keys": result.keys,
+            "scored": result.scored,
+            "fallback": result.fallback,
+            "failed": result.failed,
+            "rows": result.rows,
+        },
         seconds=result.seconds,
+        startup_seconds=result.startup_seconds,
     )
     return result
 
@@ -154,12 +166,12 @@ def _run_of(registry: Registry, job: Job, request: ScoreRequest) -> RunRecord:
     """The run whose settings and ladder serve: the one asked for, else the newest published."""
     if request.run:
         return registry.run(request.run)
-    published = registry.runs(job.name, states=("completed", "failed_gate"), limit=1)
-    if not published:
+    published = next((run for run in registry.runs(job.name, limit=None) if run.published), None)
+    if published is None:
         raise NotFoundError(
             f"no finished run of {job.name!r} in the store {job.store.path}; run `manymodels train` first"
         )
-    return published[0]
+    return published
 
 
 def _ladder(job: Job, served: Any) -> tuple[Any, list[list[str]]]:
@@ -182,10 +194,15 @@ def _reasons(registry: Registry, run: RunRecord) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     table = pq.read_table(
-        io.BytesIO(registry.storage.read(run.outcomes_path)), columns=["key_id", "level", "state", "reason", "message"]
+        io.BytesIO(registry.storage.read(run.outcomes_path)),
+        columns=["key_id", "level", "state", "reason", "message"],
     ).to_pandas()
     table = table[(table["level"] == "") & table["state"].isin(["failed", "fallback", "skipped"])]
-    text = table["state"].where(table["state"] != "failed", "failed in training") + ": " + table["reason"].astype(str)
+    text = (
+        table["state"].where(table["state"] != "failed", "failed in training")
+        + ": "
+        + table["reason"].astype(str)
+    )
     return pd.DataFrame({"key_id": table["key_id"], "reason": text})
 
 
@@ -220,7 +237,9 @@ def _work(
     return ScoreWork(
         score=settings,
         staging=sink.staging,
-        key_fields=tuple((name, run.store.manifest.schema.field(f"key:{name}").type) for name in job.data.partition_by),
+        key_fields=tuple(
+            (name, run.store.manifest.schema.field(f"key:{name}").type) for name in job.data.partition_by
+        ),
         input_columns=tuple(c for c in inputs.output_columns if c in lead.schema.names),
         class_type=class_type,
         timeout=job.training.timeout,
@@ -248,8 +267,8 @@ def _fan_out(
             for number, places in enumerate(packed)
         )
         for completion in executor.run(run_score_batch, tasks):
-            if completion.error is not None:
-                raise completion.error
+            if completion.value is None:
+                raise completion.error or ManyModelsError(f"{completion.name} gave no receipt")
             receipt = completion.value
             receipts.append(receipt)
             progress.advance(sum(receipt.counts.values()), receipt.counts["failed"])
@@ -266,7 +285,9 @@ def _finish(
     began: float,
     startup: float,
 ) -> ScoreResult:
-    counts = {name: sum(receipt.counts[name] for receipt in receipts) for name in ("scored", "fallback", "failed")}
+    counts = {
+        name: sum(receipt.counts[name] for receipt in receipts) for name in ("scored", "fallback", "failed")
+    }
     if sum(counts.values()) != len(units):
         raise ManyModelsError(
             f"{len(units):,} keys went in but {sum(counts.values()):,} are accounted for ({counts}); nothing was published"

@@ -64,14 +64,17 @@ def open_inputs(job: Job, run: RunSettings, data: Any, future: Any, storage: Sto
             f"the models use {', '.join(spec.known_future)}, known ahead: give the periods to forecast with those columns "
             "as --future"
         )
-    history = rows = None
+    history: PartitionStore | None = None
+    made_rows: PartitionStore | None = None
     if data is not None:
-        history, _ = _split(job, data, storage, features=spec.features, target=spec.target, every_column=False)
+        history, _ = _split(
+            job, data, storage, features=spec.features, target=spec.target, every_column=False
+        )
     if future is not None:
-        rows, _ = _split(job, future, storage, features=spec.known_future, every_column=False)
-    made = [store.fingerprint for store in (rows, history) if store is not None]
+        made_rows, _ = _split(job, future, storage, features=spec.known_future, every_column=False)
+    made = [store.fingerprint for store in (made_rows, history) if store is not None]
     return ScoreInputs(
-        rows,
+        made_rows,
         history,
         (*([spec.time] if spec.time else []), *spec.known_future),
         (spec.time,) if spec.time else (),
@@ -93,7 +96,13 @@ def _split(
     spec = job.data.model_copy(update={"path": path, "where": None})
     source = open_source(spec, frame)
     roles = scoring_roles(
-        source, spec, job.task, features=features, target=target, every_column=every_column, levels=level_columns(job)
+        source,
+        spec,
+        job.task,
+        features=features,
+        target=target,
+        every_column=every_column,
+        levels=level_columns(job),
     )
     memory = None if job.compute.memory == "auto" else job.compute.memory
     return split(source, spec, roles, storage, memory=memory), roles

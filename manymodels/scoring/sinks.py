@@ -40,9 +40,13 @@ def check_output(output: str, inputs: Sequence[str], *, overwrite: bool) -> None
             if target == source or (folder is not None and target.is_relative_to(folder)):
                 raise UsageError(f"the output {output} lies inside the input {text}; choose another place")
         if target.exists() and not overwrite:
-            raise UsageError(f"the output {output} exists; pass --overwrite to replace it, or choose another place")
+            raise UsageError(
+                f"the output {output} exists; pass --overwrite to replace it, or choose another place"
+            )
     elif place.exists(MANIFEST) and not overwrite:
-        raise UsageError(f"the output {output} exists; pass --overwrite to replace it, or choose another place")
+        raise UsageError(
+            f"the output {output} exists; pass --overwrite to replace it, or choose another place"
+        )
 
 
 def write_part(staging: str, name: str, table: pa.Table) -> None:
@@ -134,13 +138,13 @@ class Sink:
         """Put ``new`` where ``target`` is; a folder cannot be replaced in one step, so the old one steps aside first."""
         aside = target.with_name(f"{target.name}.{os.getpid()}.old")
         if target.is_dir():
-            os.replace(target, aside)
+            target.replace(aside)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.replace(new, target)
+            new.replace(target)
         except OSError:
             if aside.exists():
-                os.replace(aside, target)
+                aside.replace(target)
             raise
         with suppress(FileNotFoundError):
             shutil.rmtree(aside)
@@ -155,6 +159,8 @@ def escape_formulas(table: pa.Table) -> pa.Table:
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             column = table.column(place)
             risky = pc.match_substring_regex(column, r"^[=+\-@\t\r]")
-            escaped = pc.binary_join_element_wise(pa.scalar("'", field.type), column, pa.scalar("", field.type))
+            escaped = pc.binary_join_element_wise(
+                pa.scalar("'", field.type), column, pa.scalar("", field.type)
+            )
             table = table.set_column(place, field, pc.if_else(pc.fill_null(risky, False), escaped, column))
     return table

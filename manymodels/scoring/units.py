@@ -46,28 +46,33 @@ def scoring_units(
         version: Of the run whose ladder serves.
 
     Returns:
-        ``key_id``, ``key:<column>``, slices ``input_*``, ``history_*``, ``training_*`` (``file``, ``row_group``, ``row_offset``,
-        ``rows``; null where there is none), ``segment``, ``sha256``, ``segment_row``, ``version``, ``cutoff`` of the key's
-        model, ``why_none`` when it has none, ``history_last`` (the newest known time), ``rung_<n>`` (the key of the n-th
+        ``key_id``, ``key:<column>``, slices ``input_*``, ``history_*``, ``training_*`` (``file``, ``row_group``,
+        ``row_offset``, ``rows``; null where there is none), ``segment``, ``sha256``, ``segment_row``, ``version`` and
+        ``cutoff`` of the key's model, ``why_none`` when it has none, ``history_last`` (the newest known time), ``rung_<n>`` (the key of the n-th
         rung's model) and ``run_version``.
 
     Raises:
         DataError: A key column cannot be cast losslessly to the kind that training recorded.
     """
-    kinds = training_store.details.kinds
+    kinds = training_store.details.key_kinds
     lead = input_store or history_store or training_store
     units = _keys(lead, partition_by, kinds)
     for prefix, store in (("input", input_store), ("history", history_store), ("training", training_store)):
         units = _with_slices(units, prefix, store, partition_by, kinds)
     own = served.filter([level == "" for level in served.column("level").to_pylist()]).to_pandas()
     units = units.merge(
-        own[["key_id", "segment", "sha256", "segment_row", "version", "cutoff"]], on="key_id", how="left", sort=False
+        own[["key_id", "segment", "sha256", "segment_row", "version", "cutoff"]],
+        on="key_id",
+        how="left",
+        sort=False,
     )
     units = units.merge(reasons, on="key_id", how="left", sort=False)
     unseen = units["training_rows"].isna()
     units["why_none"] = units["reason"].astype(object).where(units["reason"].notna(), "no model of this key")
     units.loc[unseen, "why_none"] = "a key that training never saw"
-    units["history_last"] = units["history_last_time"].fillna(units["training_last_time"].where(units["segment"].isna()))
+    units["history_last"] = units["history_last_time"].fillna(
+        units["training_last_time"].where(units["segment"].isna())
+    )
     for place, columns in enumerate(levels):
         units[f"rung_{place}"] = _rung_keys(units, lead, training_store, columns, ladder[place])
     units["run_version"] = version
@@ -116,7 +121,10 @@ def _rung_keys(
     names = [f"level:{column}" for column in columns]
     found: dict[str, tuple[Any, ...]] = {}
     # What the scored rows say of a key goes before what training saw.
-    for store, ids in ((training, training.manifest.column("key_id").to_pylist()), (lead, units["key_id"].tolist())):
+    for store, ids in (
+        (training, training.manifest.column("key_id").to_pylist()),
+        (lead, units["key_id"].tolist()),
+    ):
         if all(name in store.manifest.column_names for name in names):
             values = zip(*(store.manifest.column(name).to_pylist() for name in names), strict=True)
             found.update(zip(ids, values, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ __all__ = ["OUR_COLUMNS", "ScoreReceipt", "ScoreWork", "prediction_fields", "run
 
 OUR_COLUMNS = ("model_version", "model_source", "status", "reason")
 """Columns that every output ends with."""
+
 
 @dataclass(frozen=True)
 class ScoreWork:
@@ -126,7 +127,8 @@ def _predict(task: BatchTask, work: ScoreWork) -> dict[str, KeyScores]:
                 raise reraise(message)
         if died is None:
             return done
-        if died.started is None or died.started.unit[0] in done:
+        unit = cast("tuple[str, str]", died.started.unit) if died.started else ("", "")
+        if died.started is None or unit[0] in done:
             lost += 1
             if lost > work.retries + 2:
                 raise ComputeError(
@@ -134,7 +136,7 @@ def _predict(task: BatchTask, work: ScoreWork) -> dict[str, KeyScores]:
                     f"{died.message or 'nothing more is known'}"
                 )
         else:
-            key_id, source = died.started.unit
+            key_id, source = unit
             strikes[key_id, source] = strikes.get((key_id, source), 0) + 1
             if strikes[key_id, source] > work.retries:
                 blamed.setdefault(key_id, {})[source] = AttemptFailure(died.cause, died.error, died.message)
@@ -183,7 +185,9 @@ def _assemble(task: BatchTask, work: ScoreWork, scores: list[KeyScores]) -> tupl
         if name == primary:
             missing = absent
     columns["model_version"] = pa.array([key.version for key in scores], pa.int64()).take(pa.array(owner))
-    columns["model_source"] = pa.array([key.source or None for key in scores], pa.string()).take(pa.array(owner))
+    columns["model_source"] = pa.array([key.source or None for key in scores], pa.string()).take(
+        pa.array(owner)
+    )
     served = np.array([key.source == OWN_MODEL for key in scores], dtype=bool)[owner]
     status = np.where(missing, "failed", np.where(served, "ok", "fallback"))
     columns["status"] = pa.array(status, pa.string())
@@ -194,7 +198,13 @@ def _assemble(task: BatchTask, work: ScoreWork, scores: list[KeyScores]) -> tupl
     counts = {"scored": 0, "fallback": 0, "failed": 0}
     for place, key in enumerate(scores):
         lost = missing[offsets[place] : offsets[place + 1]]
-        state = "failed" if not key.source or (len(lost) and lost.all()) else "scored" if key.source == OWN_MODEL else "fallback"
+        state = (
+            "failed"
+            if not key.source or (len(lost) and lost.all())
+            else "scored"
+            if key.source == OWN_MODEL
+            else "fallback"
+        )
         counts[state] += 1
     table = pa.table(columns)
     if any(key.kept is not None for key in scores):
@@ -211,7 +221,6 @@ def _times(scores: list[KeyScores], spec: FitSpec) -> pa.Array:
 
 
 def _input_columns(task: BatchTask, work: ScoreWork) -> dict[str, Any]:
-    import pyarrow as pa
 
     from manymodels.partitioning.store import PartitionStore
 
@@ -223,7 +232,11 @@ def _input_columns(task: BatchTask, work: ScoreWork) -> dict[str, Any]:
 
 
 def _prediction_column(
-    scores: list[KeyScores], lengths: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], name: str, kind: Any
+    scores: list[KeyScores],
+    lengths: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    name: str,
+    kind: Any,
 ) -> tuple[Any, npt.NDArray[np.bool_]]:
     """One output column, null where a key failed or a value is missing; and where it is null."""
     import pyarrow as pa
@@ -246,6 +259,7 @@ def _prediction_column(
 
 def _kept_rows(scores: list[KeyScores], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     kept = [
-        offsets[place] + (np.arange(key.rows) if key.kept is None else key.kept) for place, key in enumerate(scores)
+        offsets[place] + (np.arange(key.rows) if key.kept is None else key.kept)
+        for place, key in enumerate(scores)
     ]
     return np.concatenate(kept).astype(np.int64)

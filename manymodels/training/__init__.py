@@ -1,0 +1,1 @@
+"""Training: a plan is fanned out, journalled, and published in one step."""

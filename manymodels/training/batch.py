@@ -6,9 +6,10 @@ Nothing here knows the registry, the clock of the run, or the cluster; the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 from manymodels.compute.sandbox import Started
@@ -16,6 +17,7 @@ from manymodels.job.settings import FitSettings
 from manymodels.records import AttemptFailure, KeyOutcome, Rows
 
 __all__ = ["BatchPayload", "Rung", "key_seed", "train_batch"]
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -70,11 +72,8 @@ def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
     storage = Storage.at(settings.storage_root)
     store = PartitionStore.open(storage, settings.dataset)
     frame, offsets = store.read(payload.keys, list(settings.columns))
-    arrays: dict[str, Any] = {}
-    parts = [
-        Rows(frame, int(start), int(stop), arrays=arrays)
-        for start, stop in zip(offsets[:-1], offsets[1:], strict=True)
-    ]
+    arrays: dict[Hashable, Any] = {}
+    parts = [Rows(frame, start, stop, arrays=arrays) for start, stop in pairwise(offsets.tolist())]
     with threadpool_limits(settings.spec.threads):
         if payload.rung is not None:
             yield from _fit_rung(payload.rung, parts, settings)
@@ -153,12 +152,20 @@ def _fit_rung(rung: Rung, parts: list[Rows], settings: FitSettings) -> Iterator[
     spec = settings.spec.seeded(seed)
     yield Started((rung.key_id, rung.kind))
     try:
-        family = naive_family(spec.task) if rung.kind == "naive" else pooled_family(spec.task, list(settings.candidates))
+        family = (
+            naive_family(spec.task)
+            if rung.kind == "naive"
+            else pooled_family(spec.task, list(settings.candidates))
+        )
         model = family.fit_pooled(parts, spec)
         codec, artifact = encode(model)
     except Exception as error:
         yield KeyOutcome(
-            key_id=rung.key_id, state="failed", reason=str(error), failure=failure_of(error, rung.kind), seed=seed
+            key_id=rung.key_id,
+            state="failed",
+            reason=str(error),
+            failure=failure_of(error, rung.kind),
+            seed=seed,
         )
         return
     seconds = time.perf_counter() - began

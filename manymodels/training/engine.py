@@ -18,12 +18,12 @@ from types import FrameType
 from typing import Any
 
 from manymodels.compute.executor import Executor, open_executor
-from manymodels.exceptions import JobError, ManyModelsError, RunError, RunInterrupted
+from manymodels.exceptions import ComputeError, JobError, ManyModelsError, RunError, RunInterrupted
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
 from manymodels.progress import Progress
-from manymodels.records import STATES, BatchReceipt, BatchTask
-from manymodels.registry import Promotion, Registry, RunRecord
+from manymodels.records import STATES, BatchTask
+from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, RunState
 from manymodels.training.outcomes import RunOutcomes
 from manymodels.training.prepare import Prepared
 from manymodels.training.script import RunScript, load_script, write_script
@@ -49,7 +49,7 @@ class RunResult:
     """
 
     run_id: str
-    state: str
+    state: RunState
     keys: int
     counts: dict[str, int]
     promoted: int
@@ -86,7 +86,9 @@ def resume(run_id: str, registry: Registry, progress: Progress) -> RunResult:
     began = time.perf_counter()
     record = registry.run(run_id)
     if record.state in ("completed", "failed_gate"):
-        raise RunError(f"run {record.id} has ended: {record.state}; `manymodels train` starts a new one", run=record.id)
+        raise RunError(
+            f"run {record.id} has ended: {record.state}; `manymodels train` starts a new one", run=record.id
+        )
     script = load_script(registry.storage, record)
     registry.mark_running(record.id)
     return _execute(script.job, registry, script, progress, began)
@@ -100,7 +102,9 @@ def refuse_changed_job(record: RunRecord, job: Job) -> None:
     """
     was, now = json.loads(record.job), json.loads(job_json(job))
     differing = sorted(
-        f"{section}.{field}" if isinstance(was.get(section), dict) and isinstance(now.get(section), dict) else section
+        f"{section}.{field}"
+        if isinstance(was.get(section), dict) and isinstance(now.get(section), dict)
+        else section
         for section in was.keys() | now.keys()
         if was.get(section) != now.get(section)
         for field in _differing(was.get(section), now.get(section))
@@ -131,7 +135,9 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
                 startup = executor.startup_seconds
                 if executor.dashboard:
                     progress.say(f"Dask dashboard: {executor.dashboard}")
-                progress.begin("training", sum(task.keys.num_rows for task in tasks if task.settings.rung is None))
+                progress.begin(
+                    "training", sum(task.keys.num_rows for task in tasks if task.settings.rung is None)
+                )
                 _fan_out(tasks, executor, registry, outcomes, progress)
         return _publish(job, registry, script, outcomes, began, startup)
     except (KeyboardInterrupt, RunInterrupted):
@@ -142,7 +148,8 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
     except ManyModelsError as error:
         registry.end_run(run_id, "failed", error.message)
         raise RunError(
-            f"run {run_id} stopped: {error.message}; `manymodels runs resume {run_id}` continues it", run=run_id
+            f"run {run_id} stopped: {error.message}; `manymodels runs resume {run_id}` continues it",
+            run=run_id,
         ) from error
 
 
@@ -167,9 +174,9 @@ def _fan_out(
                 yield task_name(task), task
 
         for completion in executor.run(run_batch, feed()):
-            if completion.error is not None:
-                raise completion.error
-            receipt: BatchReceipt = completion.value
+            if completion.value is None:
+                raise completion.error or ComputeError(f"{completion.name} gave no receipt", run=run_id)
+            receipt = completion.value
             if registry.journal(receipt):
                 outcomes.add(receipt)
                 if not outcomes.is_rung(receipt.batch):
@@ -214,7 +221,7 @@ def _publish(
     attempted = counts["trained"] + counts["failed"]
     limit = job.training.max_failed
     allowed = limit if isinstance(limit, int) else limit * attempted
-    state = "failed_gate" if counts["failed"] > allowed else "completed"
+    state: RunState = "failed_gate" if counts["failed"] > allowed else "completed"
     path = outcomes.write()
     promotion = None
     if state == "completed" and job.promotion.rule != "never":
@@ -248,7 +255,7 @@ def _publish(
     )
 
 
-def _rule(job: Job) -> str:
+def _rule(job: Job) -> PromotionRule:
     """The promotion rule for the registry.
 
     For forecasts the configurations have competed inside the run, on the same windows, and the winner was refitted to the

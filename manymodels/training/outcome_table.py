@@ -77,7 +77,12 @@ def outcome_schema() -> pa.Schema:
         "fixed_size_binary[16]": pa.binary(16),
     }
     score = pa.struct(
-        [("candidate", pa.string()), ("metric", pa.float64()), ("seconds", pa.float64()), ("error", pa.string())]
+        [
+            ("candidate", pa.string()),
+            ("metric", pa.float64()),
+            ("seconds", pa.float64()),
+            ("error", pa.string()),
+        ]
     )
     return pa.schema([(name, plain.get(kind) or pa.list_(score)) for name, kind in OUTCOME_COLUMNS.items()])
 

@@ -43,7 +43,9 @@ class RunOutcomes:
     def load(self, journalled: pa.Table) -> None:
         """Take over the receipts of an earlier attempt at the run."""
         for batch, path in zip(
-            journalled.column("batch").to_pylist(), journalled.column("outcomes_path").to_pylist(), strict=True
+            journalled.column("batch").to_pylist(),
+            journalled.column("outcomes_path").to_pylist(),
+            strict=True,
         ):
             self._parts[batch] = read_parquet(self._storage.read(path))
             self._paths.append(path)

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manymodels.exceptions import UsageError
+from manymodels.exceptions import DataError, UsageError
 from manymodels.job.job import Job
 from manymodels.job.resolve import Resolved, resolve
+from manymodels.partitioning.listing import chosen_keys
 from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.registry import Registry
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "Selection", "prepare"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which keys a user wants trained.
+
+    Attributes:
+        only: ``changed``, ``all`` or ``failed``; the job's ``training.only`` when None.
+        keys: Column to value, or to text, of each key; None is all.
+        limit: At most this many: a seeded sample.
+    """
+
+    only: str | None = None
+    keys: Sequence[Mapping[str, Any]] | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,13 +51,13 @@ class Prepared:
     known_levels: frozenset[str]
 
 
-def prepare(job: Job, frame: Any = None, *, scope: Scope | None = None) -> Prepared:
+def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> Prepared:
     """Split the job's data (unless it is unchanged) and plan a run.
 
     Args:
         job: The job.
         frame: A pandas, Dask or Arrow table that stands in for ``data.path``.
-        scope: Which keys may train; the job's ``training.only`` when None.
+        selection: Which keys may train; None is all, by the job's ``training.only``.
 
     Raises:
         UsageError: The job, or data that does not fit it.
@@ -49,18 +66,11 @@ def prepare(job: Job, frame: Any = None, *, scope: Scope | None = None) -> Prepa
     """
     registry = Registry.open(job.store, create=True)
     resolved = resolve(job, frame, registry.storage)
-    scope = scope or Scope(only=job.training.only)
+    manifest = resolved.store.manifest
+    scope = _scope(job, resolved, selection or Selection())
     history = registry.history(job.name)
     levels = history.column("level").to_pylist()
     keys = history.filter([level == "" for level in levels])
-    manifest = resolved.store.manifest
-    if scope.key_ids is not None:
-        unknown = scope.key_ids.difference(manifest.column("key_id").to_pylist())
-        if unknown:
-            raise UsageError(
-                f"{len(unknown)} of the {len(scope.key_ids)} keys asked for are not in the dataset; "
-                "`manymodels plan` lists the keys"
-            )
     plan = make_plan(
         manifest,
         keys,
@@ -79,6 +89,28 @@ def prepare(job: Job, frame: Any = None, *, scope: Scope | None = None) -> Prepa
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
     )
     return Prepared(job, registry, resolved, plan, frozenset(level for level in levels if level))
+
+
+def _scope(job: Job, resolved: Resolved, selection: Selection) -> Scope:
+    if selection.only not in (None, "changed", "all", "failed"):
+        raise UsageError(f"`only` is changed, all or failed; found {selection.only!r}")
+    if selection.limit is not None and selection.limit < 1:
+        raise UsageError(f"`limit` must be at least 1; found {selection.limit}")
+    key_ids = None
+    if selection.keys is not None:
+        key_ids = chosen_keys(selection.keys, resolved.store.details.key_kinds)
+        unknown = key_ids.difference(resolved.store.manifest.column("key_id").to_pylist())
+        if unknown:
+            raise DataError(
+                f"{len(unknown)} of the {len(key_ids)} keys asked for are not in the dataset; "
+                "`manymodels plan --each` lists the keys"
+            )
+    return Scope(
+        only=selection.only or job.training.only,
+        key_ids=key_ids,
+        limit=selection.limit,
+        seed=job.training.seed,
+    )
 
 
 def _fits(job: Job) -> int:

@@ -8,7 +8,7 @@ import sys
 from manymodels.compute.sandbox import Raised
 from manymodels.exceptions import NotFoundError, UsageError
 from manymodels.job.runner import reraise, runner_for
-from manymodels.partitioning.keys import parse_key, parse_pairs
+from manymodels.partitioning.listing import chosen_key, parse_pairs
 from manymodels.records import KeyOutcome
 from manymodels.registry import Registry, RunRecord
 from manymodels.training.batch import BatchPayload
@@ -37,14 +37,16 @@ def replay_key(registry: Registry, record: RunRecord, *, key: str | None, key_id
     script = load_script(registry.storage, record)
     store = script.settings.store
     if key_id is None:
-        key_id = parse_key(parse_pairs(str(key)), store.details.kinds).key_id
+        key_id = chosen_key(parse_pairs(str(key)), store.details.key_kinds)
     keys = store.manifest.filter(pc.equal(store.manifest.column("key_id"), key_id))
     if keys.num_rows == 0:
         raise NotFoundError(f"run {record.id} has no key {key or key_id}", run=record.id)
     fit = script.settings.fit
     runner = runner_for(registry.storage, fit.code, isolated=False, threads=fit.spec.threads)
     payload = BatchPayload(settings=fit, keys=keys)
-    for message in runner.run("manymodels.training.batch:train_batch", payload, timeout=math.inf, memory=sys.maxsize):
+    for message in runner.run(
+        "manymodels.training.batch:train_batch", payload, timeout=math.inf, memory=sys.maxsize
+    ):
         if isinstance(message, KeyOutcome):
             return message
         if isinstance(message, Raised):

@@ -16,6 +16,7 @@ from manymodels.job.code import snapshot
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
 from manymodels.job.settings import CodeSnapshot, FitSettings, RunSettings, load_settings, write_settings
+from manymodels.partitioning.listing import registered_keys
 from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
 from manymodels.records import BatchTask
@@ -79,7 +80,9 @@ class RunScript:
         import pyarrow.compute as pc
 
         rest = self.plan.filter(pc.is_null(self.plan.column("batch")))
-        return rest.select(["key_id", "state", "reason"]).append_column("level", pa.array([""] * rest.num_rows, pa.string()))
+        return rest.select(["key_id", "state", "reason"]).append_column(
+            "level", pa.array([""] * rest.num_rows, pa.string())
+        )
 
     def tasks(self) -> Iterator[BatchTask]:
         """The run's batches, longest first as packed; the rungs' last."""
@@ -159,7 +162,8 @@ def write_script(prepared: Prepared) -> RunScript:
             seed=job.training.seed,
             code=None if code is None else CodeSnapshot(f"runs/{record.id}/code.zip", code),
         ),
-        isolated=isolation == "process" or (isolation == "auto" and any(f.isolated for f in resolved.families)),
+        isolated=isolation == "process"
+        or (isolation == "auto" and any(f.isolated for f in resolved.families)),
         higher_is_better=higher,
         key_batches=len(packed),
         rungs=bool(rungs),
@@ -188,6 +192,7 @@ def _script(record: RunRecord, settings: RunSettings, plan: pa.Table) -> RunScri
         version=record.number,
         job_hash=record.job_hash,
         code_hash=record.code_hash,
+        libraries=dict(record.libraries),
         timeout=training.timeout,
         memory=training.memory,
         retries=training.retries,
@@ -202,7 +207,7 @@ def _registered_keys(store: PartitionStore, rungs: tuple[RungTask, ...]) -> pa.T
     """Keys as the registry wants them: ``key_id``, ``canonical``, ``display``, ``level``."""
     import pyarrow as pa
 
-    keys = store.registered_keys()
+    keys = registered_keys(store)
     ladder = pa.table(
         {
             "key_id": [task.key.key_id for task in rungs],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from manymodels.compute.sandbox import Died, Raised
 from manymodels.exceptions import ComputeError
@@ -24,6 +26,7 @@ from manymodels.training.outcome_table import outcome_table, parquet_bytes
 
 __all__ = ["WorkSettings", "run_batch", "task_name"]
 
+
 @dataclass(frozen=True)
 class WorkSettings:
     """What a worker needs besides what the fits need.
@@ -34,6 +37,7 @@ class WorkSettings:
         version: The run's number.
         job_hash: Fingerprint of the job.
         code_hash: Fingerprint of code and libraries.
+        libraries: Library to version.
         timeout: Seconds per key and candidate.
         memory: Bytes of the child's resident size.
         retries: Further tries after a crash, a timeout or a memory hog.
@@ -47,6 +51,7 @@ class WorkSettings:
     version: int
     job_hash: str
     code_hash: str
+    libraries: Mapping[str, str]
     timeout: float
     memory: int
     retries: int
@@ -71,13 +76,11 @@ def run_batch(task: BatchTask) -> BatchReceipt:
     settings: WorkSettings = task.settings
     outcomes = _fit(task, settings)
     order = {outcome.key_id: outcome for outcome in outcomes}
-    if settings.rung is not None:
-        key_ids = [settings.rung.key_id]
-    else:
-        key_ids = task.keys.column("key_id").to_pylist()
+    rung = settings.rung
+    key_ids = [rung.key_id] if rung is not None else task.keys.column("key_id").to_pylist()
     done = [order[key_id] for key_id in key_ids]
     segments, places = _write_segments(task, settings, done)
-    level = "" if settings.rung is None else settings.rung.level
+    level = "" if rung is None else rung.level
     table = outcome_table(task.keys, done, places, level=level, ladder=settings.ladder)
     path = f"runs/{task.run_id}/outcomes/{task.batch:06d}-{uuid.uuid4().hex[:8]}.parquet"
     Storage.at(settings.fit.storage_root).write(path, parquet_bytes(table))
@@ -117,7 +120,8 @@ def _fit(task: BatchTask, settings: WorkSettings) -> list[KeyOutcome]:
         if died is None:
             return outcomes
         done = {outcome.key_id for outcome in outcomes}
-        if died.started is None or died.started.unit[0] in done:
+        unit = cast("tuple[str, str]", died.started.unit) if died.started else ("", "")
+        if died.started is None or unit[0] in done:
             deaths_at_start += 1
             if deaths_at_start > settings.retries + 2:
                 raise ComputeError(
@@ -125,7 +129,7 @@ def _fit(task: BatchTask, settings: WorkSettings) -> list[KeyOutcome]:
                     f"{died.message or 'nothing more is known'}"
                 )
         else:
-            key_id, candidate = died.started.unit
+            key_id, candidate = unit
             strikes[key_id, candidate] = strikes.get((key_id, candidate), 0) + 1
             if strikes[key_id, candidate] > settings.retries:
                 failure = AttemptFailure(
@@ -161,6 +165,7 @@ def _write_segments(
             level="" if settings.rung is None else settings.rung.level,
             job_hash=settings.job_hash,
             code_hash=settings.code_hash,
+            libraries=settings.libraries,
         )
         keys = None if settings.rung is not None else task.keys.take(rows)
         segments.append(write_segment(storage, path, [outcomes[number] for number in rows], keys, meta))

@@ -1,0 +1,93 @@
+"""The keys of a partition store, as the registry keeps them and as people read and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from manymodels.exceptions import DataError
+from manymodels.partitioning.keys import canonical_array, display, make_key, parse_value
+from manymodels.partitioning.store import PartitionStore
+
+__all__ = ["chosen_key", "chosen_keys", "displays", "parse_pairs", "registered_keys", "sample_times"]
+
+
+def displays(store: PartitionStore, places: Sequence[int] | None = None) -> list[str]:
+    """Keys for people (``store=17, region=N``), in the manifest's order, or at these places of it."""
+    columns = list(store.details.key_kinds)
+    table = store.manifest.select([f"key:{name}" for name in columns])
+    if places is not None:
+        table = table.take(pa.array(places, pa.int64()))
+    values = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return [display(key, columns) for key in values]
+
+
+def registered_keys(store: PartitionStore) -> pa.Table:
+    """Every key as the registry keeps it: ``key_id``, ``canonical``, ``display``, ``level`` (empty)."""
+    columns = list(store.details.key_kinds)
+    named = store.manifest.select([f"key:{name}" for name in columns]).rename_columns(columns)
+    return pa.table(
+        {
+            "key_id": store.manifest.column("key_id").cast(pa.string()),
+            "canonical": canonical_array(named, columns).cast(pa.binary()),
+            "display": pa.array(displays(store), pa.string()),
+            "level": pa.array([""] * store.manifest.num_rows, pa.string()),
+        }
+    )
+
+
+def sample_times(store: PartitionStore, column: str, keys: int = 20) -> list[npt.NDArray[Any]]:
+    """The times of the keys with the most rows: what a frequency is inferred from."""
+    largest = np.sort(np.argsort(-store.manifest.column("rows").to_numpy(), kind="stable")[:keys])
+    frame, offsets = store.read(store.manifest.take(pa.array(largest)), [column])
+    times = frame[column].to_numpy()
+    return [times[start:stop] for start, stop in pairwise(offsets.tolist())]
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """``store=17,region=N`` as column to text.
+
+    Raises:
+        DataError: A part without ``=``.
+    """
+    pairs: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            if pairs:  # a comma inside the last value
+                pairs[list(pairs)[-1]] += f",{part}"
+                continue
+            raise DataError(f"a key is written column=value, several columns with commas; found {text!r}")
+        pairs[name.strip()] = value
+    return pairs
+
+
+def chosen_key(values: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
+    """The key_id of a key that a user chose, by typed values or by text.
+
+    Args:
+        values: Key column to value; text stands for a value of the column's kind.
+        kinds: Key column to its kind.
+
+    Raises:
+        DataError: A column too many or missing, or text that is not of the column's kind.
+    """
+    if set(values) != set(kinds):
+        raise DataError(
+            f"a key has the columns {', '.join(kinds)}; found {', '.join(map(str, values)) or 'none'}"
+        )
+    return make_key(_typed(values[name], kind, name) for name, kind in kinds.items()).key_id
+
+
+def _typed(value: Any, kind: str, name: str) -> Any:
+    return parse_value(value, kind, name) if isinstance(value, str) else value
+
+
+def chosen_keys(keys: Iterable[Mapping[str, Any]], kinds: Mapping[str, str]) -> frozenset[str]:
+    """The key_ids of keys that a user chose; see ``chosen_key``."""
+    return frozenset(chosen_key(key, kinds) for key in keys)
