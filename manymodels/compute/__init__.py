@@ -1,0 +1,1 @@
+"""Where work runs: executors for batches, and the sandbox for model code."""

@@ -68,7 +68,7 @@ def main(
         with contextlib.suppress(Exception):  # whoever needs it will fail, with a better message
             importlib.import_module(module)
     _cap_threads(threads)
-    with open(requests, "rb", closefd=False) as source, open(replies, "wb", 1 << 16, closefd=False) as sink:  # noqa: PTH123 - descriptors
+    with open(requests, "rb", closefd=False) as source, open(replies, "wb", 1 << 16, closefd=False) as sink:
         _serve(source, _Replies(sink), faults)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import importlib
 import importlib.util
 import json
 import logging
@@ -21,14 +22,13 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import cloudpickle
 import dask
-from distributed import Client, KilledWorker, LocalCluster, Security, Worker, WorkerPlugin
+from distributed import Client, KilledWorker, LocalCluster, Security, Worker
 from distributed.scheduler import NoValidWorkerError
 from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
@@ -37,7 +37,6 @@ from manymodels.compute.checks import SAME_VERSIONS, StoreProbe, check_versions,
 from manymodels.compute.executor import Completion, completion, invoke
 from manymodels.compute.local import LocalWorkers
 from manymodels.compute.processes import die_with_parent
-from manymodels.compute.shipping import ShippedModules
 from manymodels.compute.spec import ComputeSpec
 from manymodels.exceptions import ComputeError
 
@@ -82,7 +81,6 @@ def open_local(
     spec: ComputeSpec,
     workers: LocalWorkers,
     *,
-    modules: Mapping[str, bytes],
     preload: tuple[str, ...],
     patience: float,
 ) -> DaskExecutor:
@@ -114,7 +112,7 @@ def open_local(
             local=workers,
             patience=patience,
         )
-        executor.equip(modules, preload)
+        executor.preload(preload)
         executor.closing = stack.pop_all()
         return executor
 
@@ -123,7 +121,6 @@ def open_scheduler(
     spec: ComputeSpec,
     *,
     storage_root: str | None,
-    modules: Mapping[str, bytes],
     preload: tuple[str, ...],
     patience: float,
 ) -> DaskExecutor:
@@ -146,7 +143,7 @@ def open_scheduler(
             patience=patience,
         )
         executor.check_workers()
-        executor.equip(modules, preload)
+        executor.preload(preload)
         executor.closing = stack.pop_all()
         return executor
 
@@ -170,7 +167,7 @@ class DaskExecutor:
 
     def __init__(
         self,
-        client: Client,
+        client: Any,  # a Client; most of its methods are not typed
         closing: contextlib.ExitStack,
         *,
         name: str,
@@ -179,7 +176,7 @@ class DaskExecutor:
         local: LocalWorkers | None = None,
         storage_root: str | None = None,
     ) -> None:
-        self.client: Any = client
+        self.client = client
         self.closing = closing
         self.name = name
         self.dashboard = dashboard
@@ -187,7 +184,7 @@ class DaskExecutor:
         self._local = local
         self._storage_root = storage_root
         self._patience = patience
-        self._address = str(client.scheduler.address)
+        self._address = str(self.client.scheduler.address)
         self._checked: set[str] = set()
         self._counted = 0.0
         self._missing_since: float | None = None
@@ -199,19 +196,10 @@ class DaskExecutor:
         """See ``Executor``."""
         return self._threads
 
-    def equip(self, modules: Mapping[str, bytes], preload: tuple[str, ...]) -> None:
-        """Ship modules to all workers, those that join later too, and have them import ``preload``."""
-        if not modules and not preload:
-            return
-        name = f"manymodels-{uuid.uuid4().hex}"
-        self.client.register_plugin(_Equipment(modules, preload), name=name)
-        if self._local is None:  # the workers will outlive this run
-
-            def unequip() -> None:
-                with contextlib.suppress(Exception):  # the scheduler may be gone; closing goes on
-                    self.client.unregister_worker_plugin(name)
-
-            self.closing.callback(unequip)
+    def preload(self, modules: tuple[str, ...]) -> None:
+        """Have the workers that are here import modules, in the background."""
+        if modules:
+            self.client.run(_preload, modules, on_error="ignore")
 
     def run(self, function: Callable[[T], R], tasks: Iterable[tuple[str, T]]) -> Iterator[Completion[R]]:
         """See ``Executor``."""
@@ -373,34 +361,24 @@ class DaskExecutor:
 # On workers
 
 
-def _invoke(code: bytes, payload: bytes) -> bytes:
-    if (importing := _Equipment.importing) is not None:
-        importing.join()  # two threads that import parts of one package at once can see half of it
-    return invoke(lambda content: cloudpickle.loads(code)(cloudpickle.loads(content)), payload)
+_importing: list[threading.Thread] = []
 
 
-class _Equipment(WorkerPlugin):
-    """Modules of the job, on every worker, and early imports."""
-
-    importing: threading.Thread | None = None
-
-    def __init__(self, modules: Mapping[str, bytes], preload: tuple[str, ...]) -> None:
-        self._modules = ShippedModules(modules)
-        self._preload = preload
-
-    def setup(self, worker: Worker) -> None:
-        self._modules.install(Path(worker.local_directory))
-        if self._preload:
-            _Equipment.importing = thread = threading.Thread(target=self._import, daemon=True)
-            thread.start()
-
-    def teardown(self, worker: Worker) -> None:
-        self._modules.remove()
-
-    def _import(self) -> None:
-        for name in self._preload:
+def _preload(modules: tuple[str, ...]) -> None:
+    def load() -> None:
+        for name in modules:
             with contextlib.suppress(Exception):  # whoever needs it will fail, with a better message
                 importlib.import_module(name)
+
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    _importing.append(thread)
+
+
+def _invoke(code: bytes, payload: bytes) -> bytes:
+    for thread in _importing:
+        thread.join()  # two threads that import parts of one package at once can see half of it
+    return invoke(lambda content: cloudpickle.loads(code)(cloudpickle.loads(content)), payload)
 
 
 def serve_worker() -> None:

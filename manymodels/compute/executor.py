@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
@@ -91,7 +91,6 @@ def open_executor(
     spec: ComputeSpec,
     *,
     storage_root: str | None = None,
-    modules: Mapping[str, bytes] | None = None,
     preload: Sequence[str] = (),
     patience: float = 60.0,
 ) -> Executor:
@@ -100,20 +99,17 @@ def open_executor(
     Args:
         spec: The job's ``compute`` section.
         storage_root: The store that workers must be able to read and write; None when they need none.
-        modules: Python files to make importable on the workers, by path relative to an import root
-            (``{"mymodels/trees.py": b"..."}``).
-        preload: Modules for the workers to import while the driver goes on.
+        preload: Modules for the workers to import while this process goes on.
         patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back.
 
     Raises:
         ComputeError: No scheduler or no workers; workers of other versions; workers that do not reach the store.
     """
     begin = time.monotonic()
-    shipped = dict(modules or {})
     if spec.target == "serial":
         from manymodels.compute.serial import SerialExecutor
 
-        return SerialExecutor(modules=shipped)
+        return SerialExecutor()
     executor: DaskExecutor
     if spec.target == "local":
         from manymodels.compute.local import LocalWorkers
@@ -122,16 +118,14 @@ def open_executor(
         try:
             from manymodels.compute.dask import open_local
 
-            executor = open_local(spec, workers, modules=shipped, preload=tuple(preload), patience=patience)
+            executor = open_local(spec, workers, preload=tuple(preload), patience=patience)
         except BaseException:
             workers.close()
             raise
     else:
         from manymodels.compute.dask import open_scheduler
 
-        executor = open_scheduler(
-            spec, storage_root=storage_root, modules=shipped, preload=tuple(preload), patience=patience
-        )
+        executor = open_scheduler(spec, storage_root=storage_root, preload=tuple(preload), patience=patience)
     executor.startup_seconds = time.monotonic() - begin
     return executor
 

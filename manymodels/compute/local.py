@@ -134,7 +134,7 @@ class LocalWorkers:
 
     def _start(self) -> _Worker:
         words: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _bury()
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, our own code
             [sys.executable, "-c", _BOOT, json.dumps(import_path())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

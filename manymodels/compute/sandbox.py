@@ -218,7 +218,7 @@ class _Child:
                     fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 1 << 20)
         inherited = {"requests": request, "replies": reply, "faults": self.faults.fileno()}
         try:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - this interpreter, our own code
                 [sys.executable, "-c", _BOOT, json.dumps({**settings, **inherited, "parent": os.getpid()})],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -290,7 +290,7 @@ class _Conversation:
                     return
                 continue
             tag, value = frame
-            if tag == VALUE or tag == STARTED:
+            if tag in (VALUE, STARTED):
                 if tag == STARTED:
                     value = self._started = Started(value)
                     self._start_clock()

@@ -24,7 +24,7 @@ class ComputeSpec(Spec):
     """BLAS and OpenMP threads per fit."""
     memory: Size | Literal["auto"] = "auto"
     """Memory of each local worker, and of the split."""
-    security: dict[str, Any] = {}
+    security: dict[str, Any] = Field(default_factory=dict)
     """TLS settings, passed to `distributed.Security`."""
 
     @model_validator(mode="after")

@@ -119,7 +119,7 @@ def orphan_holds_pipe(_: None) -> Iterator[object]:
 def shout(size: int) -> Iterator[object]:
     print("x" * size)
     print("x" * size, file=sys.stderr)
-    os.system(f"head -c {size} /dev/zero")
+    subprocess.run(["head", "-c", str(size), "/dev/zero"], check=True)
     yield "quiet"
 
 
@@ -140,7 +140,7 @@ def meddle(folder: str) -> Iterator[object]:
 
 def surroundings() -> dict[str, object]:
     return {
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "meddled": os.environ.get("MANYMODELS_MEDDLED"),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "path": list(sys.path),
@@ -192,7 +192,7 @@ def yield_poisoned(_: None) -> Iterator[object]:
     yield "never"
 
 
-class Rude(Exception):
+class RudeError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text for you")
 
@@ -200,7 +200,7 @@ class Rude(Exception):
 def fail(how: str) -> Iterator[object]:
     yield Started(how)
     if how == "rude":
-        raise Rude
+        raise RudeError
     if how == "interrupt":
         raise KeyboardInterrupt
     raise ValueError(how)
@@ -240,9 +240,9 @@ def poisoned_result(_: int) -> object:
 
 
 def mark_and_sleep(task: tuple[str, float]) -> int:
-    """Leave a file that says which process started, then work for a while."""
+    """Note in a file that this process started, then work for a while."""
     path, seconds = task
-    with open(path, "a") as file:
+    with Path(path).open("a") as file:
         file.write(f"{os.getpid()}\n")
     time.sleep(seconds)
     return os.getpid()
@@ -250,22 +250,16 @@ def mark_and_sleep(task: tuple[str, float]) -> int:
 
 def die_once(path: str) -> str:
     """Kill the worker process the first time."""
-    if not os.path.exists(path):
+    if not Path(path).exists():
         Path(path).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return "survived"
 
 
 def die_always(path: str) -> None:
-    with open(path, "a") as file:
+    with Path(path).open("a") as file:
         file.write(f"{os.getpid()}\n")
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def use_shipped_module(number: int) -> int:
-    import shipped_with_job
-
-    return int(shipped_with_job.double(number))
 
 
 def main_file(_: int) -> str | None:
@@ -278,6 +272,19 @@ def loaded(names: list[str]) -> list[bool]:
 
 def worker_surroundings(_: None) -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "PYTHONHASHSEED")}
+
+
+def shout_here(size: int) -> str:
+    print("x" * size)
+    print("x" * size, file=sys.stderr)
+    return "quiet"
+
+
+def hold(size: int) -> None:
+    """Occupy memory in the worker itself."""
+    kept = b"x" * size
+    time.sleep(1000)
+    assert kept
 
 
 def call(function: Any) -> Iterator[object]:

@@ -1,0 +1,94 @@
+"""A real scheduler and real workers in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import psutil
+from distributed import Client
+
+HERE = Path(__file__).parent
+
+
+def here_on_path(*first: Path) -> dict[str, str]:
+    """The environment with the tests' own modules importable, after ``first``."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, first), str(HERE), str(HERE.parents[1])])}
+
+
+def until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
+    """Whether a condition comes true in time; for what other processes do."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class DaskCluster:
+    """``dask scheduler``, and as many ``dask worker`` as are started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / "scheduler.json"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0",
+            "--scheduler-file", str(self._file), environment=here_on_path(),
+        )  # fmt: skip
+        assert until(lambda: self._file.exists() and bool(self._file.read_text().strip()))
+        self.address = str(json.loads(self._file.read_text())["address"])
+        return self
+
+    def start_workers(self, count: int, *path: Path) -> subprocess.Popen[bytes]:
+        """Start worker processes under nannies, and wait until the scheduler knows them."""
+        with Client(self.address, set_as_default=False) as client:
+            before = len(client.nthreads())
+            process = self._start(
+                "worker", self.address, "--host", "127.0.0.1", "--nworkers", str(count), "--nthreads", "1",
+                "--no-dashboard", "--local-directory", str(self._folder), environment=here_on_path(*path),
+            )  # fmt: skip
+            assert until(lambda: len(client.nthreads()) == before + count)
+        return process
+
+    def _start(self, *command: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dask", *command],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, with its nannies' workers."""
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        for member in family:
+            if member.is_running():
+                member.kill()
+        process.wait()
+
+    def __exit__(self, *exception: object) -> None:
+        for process in reversed(self._processes):
+            if process.poll() is None:
+                self.kill(process)

@@ -1,0 +1,154 @@
+"""The contract of executors: one suite over every one of them, against real processes."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import compute_work as work
+import pytest
+from compute_clusters import DaskCluster, here_on_path
+
+from manymodels.compute.executor import Executor, open_executor
+from manymodels.compute.spec import ComputeSpec
+from manymodels.exceptions import ComputeError
+
+
+@pytest.fixture(scope="module")
+def serial() -> Iterator[Executor]:
+    with open_executor(ComputeSpec(target="serial")) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Executor]:
+    with open_executor(ComputeSpec(workers=2)) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
+    folder = tmp_path_factory.mktemp("cluster")
+    store = tmp_path_factory.mktemp("store")
+    with DaskCluster(folder) as cluster:
+        cluster.start_workers(2)
+        spec = ComputeSpec(target="dask", address=cluster.address)
+        with open_executor(spec, storage_root=str(store)) as executor:
+            assert not any(path.is_file() for path in store.rglob("*"))  # the check of the store left nothing
+            yield executor
+
+
+@pytest.fixture(
+    params=[
+        "serial",
+        pytest.param("local", marks=pytest.mark.integration),
+        pytest.param("external", marks=pytest.mark.integration),
+    ]
+)
+def executor(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def numbered(payloads: Any) -> Iterator[tuple[str, Any]]:
+    return ((f"task-{number}", payload) for number, payload in enumerate(payloads))
+
+
+def test_every_task_completes_once_under_its_name(executor: Executor) -> None:
+    completions = list(executor.run(work.square, numbered(range(50))))
+    assert sorted(c.name for c in completions) == sorted(f"task-{number}" for number in range(50))
+    assert {c.name: c.value for c in completions} == {f"task-{n}": n * n for n in range(50)}
+    assert {(c.error, c.attempts) for c in completions} == {(None, 1)}
+
+
+def test_an_executor_says_what_it_is(executor: Executor) -> None:
+    assert (executor.name, executor.workers) in {("serial", 1), ("local", 2), ("dask", 2)}
+    assert executor.startup_seconds >= 0
+    assert executor.dashboard is None or "0.0.0.0" not in executor.dashboard
+
+
+def test_no_tasks_are_no_completions(executor: Executor) -> None:
+    assert list(executor.run(work.square, [])) == []
+
+
+def test_tasks_are_consumed_as_workers_become_free(executor: Executor) -> None:
+    taken = itertools.count()
+    source = ((f"task-{number}", number) for number in taken)
+    completions = executor.run(work.square, source)
+    for _ in range(20):
+        next(completions)
+    completions.close()  # type: ignore[attr-defined]
+    assert next(taken) <= 20 + 3 * executor.workers + 1
+
+
+def test_an_exception_fails_its_task_alone(executor: Executor) -> None:
+    completions = {c.name: c for c in executor.run(work.work_or_fail, numbered([1, -2, 3]))}
+    failed = completions.pop("task-1")
+    assert sorted(c.value for c in completions.values()) == [1, 3]
+    assert isinstance(failed.error, ComputeError)
+    assert failed.error.message == "task task-1 failed: ValueError: negative: -2"
+    assert failed.value is None
+    assert "in work_or_fail" in failed.error.__notes__[0]
+
+
+def test_sys_exit_fails_its_task_and_ends_no_worker(executor: Executor) -> None:
+    completions = {c.name: c for c in executor.run(work.work_or_fail, numbered([13, 1]))}
+    assert "SystemExit: 13" in str(completions["task-0"].error)
+    assert completions["task-1"].value == 1
+    assert completions["task-1"].attempts == 1
+
+
+@pytest.mark.parametrize("function", [work.unpicklable_result, work.poisoned_result])
+def test_a_value_that_cannot_travel_is_an_error_of_its_task(executor: Executor, function: Any) -> None:
+    (completion,) = executor.run(function, [("task", 1)])
+    assert isinstance(completion.error, ComputeError)
+    assert completion.value is None
+
+
+def test_functions_defined_on_the_spot_travel(executor: Executor) -> None:
+    offset = 40
+    assert [c.value for c in executor.run(lambda number: number + offset, [("task", 2)])] == [42]
+
+
+def test_tasks_with_equal_payloads_each_run(executor: Executor, tmp_path: Path) -> None:
+    mark = tmp_path / "starts"
+    for _ in range(2):  # the second time under the same names
+        list(executor.run(work.mark_and_sleep, numbered([(str(mark), 0.0)] * 5)))
+    assert len(mark.read_text().splitlines()) == 10
+
+
+def test_closing_early_cancels_what_has_not_begun(executor: Executor, tmp_path: Path) -> None:
+    marks = [tmp_path / str(number) for number in range(12)]
+    completions = executor.run(work.mark_and_sleep, numbered((str(mark), 0.1) for mark in marks))
+    next(completions)
+    completions.close()  # type: ignore[attr-defined]
+    assert [c.value for c in executor.run(work.square, numbered([3]))] == [9]
+    assert sum(mark.exists() for mark in marks) <= 2 * executor.workers + 1
+
+
+def test_an_error_in_the_source_of_tasks_is_raised(executor: Executor) -> None:
+    def source() -> Iterator[tuple[str, int]]:
+        yield "first", 1
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        list(executor.run(work.square, source()))
+
+
+@pytest.mark.integration
+def test_a_worker_keeps_one_warm_sandbox_from_batch_to_batch(executor: Executor) -> None:
+    pids = {c.value[1:] for c in executor.run(work.sandboxed_pid, numbered(["batch"] * 6))}
+    assert len(pids) <= executor.workers
+    assert all(worker != child for worker, child in pids)
+
+
+def test_the_contract_is_imported_without_heavy_packages() -> None:
+    code = (
+        "import sys, manymodels.compute.executor, manymodels.compute.sandbox\n"
+        "heavy = {'dask', 'distributed', 'pandas', 'numpy', 'pyarrow', 'psutil'} & sys.modules.keys()\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=here_on_path())
