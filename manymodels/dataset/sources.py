@@ -47,6 +47,7 @@ class Source:
         columns: Column to type, as rows leave; columns in folder names last.
         hive: The columns in folder names; ``SourceFile.folders`` has their values.
         index: Columns that pandas wrote as an index: no features unless the job lists them.
+        left_out: Ignored columns that some files lack or that have drifted apart; they are not in ``columns``.
         categories: Columns that are stored as dictionaries (pandas categories).
         rows: Rows before ``where``, where the format says so without reading them, else None.
         identity: Hash of the files' paths, sizes and versions and of everything that decides how they are read; for a
@@ -66,6 +67,7 @@ class Source:
     columns: dict[str, pa.DataType]
     hive: tuple[str, ...]
     index: frozenset[str]
+    left_out: tuple[str, ...]
     categories: frozenset[str]
     rows: int | None
     identity: str | None
@@ -76,6 +78,17 @@ class Source:
     keys: tuple[str, ...] = field(repr=False)
     read_by_where: tuple[str, ...] = field(repr=False)
     frame: Any = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What it is, for messages: its files or the kind of frame."""
+        if not self.files:
+            return "the DataFrame" if self.kind == "dask" else "the table"
+        return (
+            self.files[0].path
+            if len(self.files) == 1
+            else f"{len(self.files):,} files such as {self.files[0].path}"
+        )
 
     @property
     def schema(self) -> pa.Schema:
@@ -257,7 +270,7 @@ def _open_files(
 ) -> Source:
     layouts = read_layouts(listing, keys=keys, declared=declared, options=options)
     if layouts.is_empty:
-        raise DataError(f"the data has no rows: {_counted(listing.files)} with a header only")
+        raise DataError(f"the data has no rows: {_counted(listing.files)} without any")
     common = common_columns(
         layouts, keys=keys, ignore=data.ignore, declared=declared, text=listing.format == "csv"
     )
@@ -276,6 +289,7 @@ def _open_files(
         columns=columns,
         hive=listing.hive,
         index=layouts.index & columns.keys(),
+        left_out=tuple(sorted({name for group in layouts.groups for name in group.raw} - common.keys())),
         categories=frozenset(dictionaries & columns.keys()),
         rows=layouts.rows,
         identity=_identity(facts, columns, data, options),
@@ -314,6 +328,7 @@ def _open_frame(
         columns=columns,
         hive=(),
         index=index & columns.keys(),
+        left_out=(),
         categories=frozenset(name for name, type in raw.items() if pt.is_dictionary(type)),
         rows=rows,
         identity=None if rows is None else _identity(_content_hash(frame), columns, data, options),
