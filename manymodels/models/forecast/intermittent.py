@@ -7,6 +7,7 @@ one-step errors in the history, the same at every step, since these forecasts ar
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
@@ -123,9 +124,9 @@ class _FittedDemand(FittedForecast):
         return Outlook(mean, mean + self.lower[:, None], mean + self.upper[:, None])
 
     @property
+    @abstractmethod
     def rate(self) -> float:
         """Demand a period."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,201 @@
+"""What a lag regression sees of a period besides covariates: lags, rolling means and the calendar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from manymodels.models.contract import Floats
+from manymodels.models.forecast.frequency import Ints, period_times, season_length
+
+__all__ = ["CalendarFeature", "Design", "calendar_features", "fill_back", "usual_calendar", "usual_lags"]
+
+CalendarFeature = Literal[
+    "season", "hour", "weekday", "monthpart", "month", "quarter", "yearly", "trend", "closure"
+]
+
+Bools = npt.NDArray[np.bool_]
+
+_WIDTHS: dict[str, int] = {
+    "hour": 24, "weekday": 7, "monthpart": 6, "month": 12, "quarter": 4, "yearly": 6, "trend": 1, "closure": 2
+}  # fmt: skip
+_DAY = np.timedelta64(1, "D")
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """The columns that come from the target and the calendar.
+
+    Attributes:
+        lags: Periods back.
+        windows: Periods of each rolling mean, which ends one period back.
+        calendar: Calendar features.
+        season: Periods in a season.
+        frequency: A normalised frequency.
+        start: Number of the period at which the trend is 0.
+        length: Periods in which the trend grows by 1.
+    """
+
+    lags: tuple[int, ...]
+    windows: tuple[int, ...]
+    calendar: tuple[CalendarFeature, ...]
+    season: int
+    frequency: str
+    start: int
+    length: int
+
+    @property
+    def reach(self) -> int:
+        """How many periods back the farthest one is."""
+        return max(self.lags + self.windows, default=0)
+
+    @property
+    def block(self) -> int:
+        """Periods that can be forecast at once, since none of them is a lag of another."""
+        return 1 if self.windows else min(self.lags, default=1 << 30)
+
+    def recent(self, values: Floats, start: int, stop: int) -> Floats:
+        """Lags and rolling means of some periods.
+
+        Args:
+            values: Consecutive periods of one or several series, without NaN. Shape (series, n).
+            start: The first period wanted; at least ``reach``.
+            stop: One past the last.
+
+        Returns:
+            Shape (series, stop - start, lags + windows).
+        """
+        parts = [values[:, start - lag : stop - lag] for lag in self.lags]
+        for window in self.windows:
+            part = values[:, start - window : stop - 1]
+            parts.append(sliding_window_view(part, window, axis=1).mean(axis=2))
+        if not parts:
+            return np.empty((len(values), stop - start, 0))
+        return np.stack(parts, axis=2)
+
+    def kernel(self, weights: Floats) -> Floats:
+        """What linear weights of ``recent`` are as weights of the ``reach`` periods before. Shape (reach,)."""
+        kernel = np.zeros(self.reach)
+        for lag, weight in zip(self.lags, weights, strict=False):
+            kernel[-lag] += weight
+        for window, weight in zip(self.windows, weights[len(self.lags) :], strict=True):
+            kernel[-window:] += weight / window
+        return kernel
+
+
+def calendar_features(design: Design, periods: Ints, closed: Bools) -> Floats:
+    """The calendar of some consecutive periods.
+
+    One column a category for ``season`` (the place in it), ``hour``, ``weekday``, ``monthpart`` (six parts
+    of five days), ``month`` and ``quarter``; three waves for ``yearly``; one column for ``trend``; two for
+    ``closure`` (the period after a closed one, and the one before).
+
+    Args:
+        design: Names the features.
+        periods: Shape (n,).
+        closed: Which of them have no row although their place in the season usually has one. Shape (n,).
+
+    Returns:
+        Shape (n, columns).
+    """
+    widths = [design.season if name == "season" else _WIDTHS[name] for name in design.calendar]
+    matrix = np.zeros((len(periods), sum(widths)))
+    times = period_times(periods, design.frequency) if design.calendar else None
+    each = np.arange(len(periods))
+    at = 0
+    for name, width in zip(design.calendar, widths, strict=True):
+        if name == "trend":
+            matrix[:, at] = (periods - design.start) / design.length
+        elif name == "closure":
+            matrix[1:, at] = closed[:-1]
+            matrix[:-1, at + 1] = closed[1:]
+        elif name == "yearly":
+            turns = np.outer(_year_share(times), 2 * np.pi * np.arange(1, width // 2 + 1))
+            matrix[:, at : at + width] = np.concatenate([np.sin(turns), np.cos(turns)], axis=1)
+        else:
+            place = periods % width if name == "season" else _place(name, times)
+            matrix[each, at + place] = 1.0
+        at += width
+    return matrix
+
+
+def _year_share(times: Any) -> Floats:
+    years = times.astype("datetime64[Y]")
+    share: Floats = (times - years.astype(times.dtype)) / (np.timedelta64(31_557_600, "s"))
+    return share
+
+
+def _place(name: str, times: Any) -> Ints:
+    """The number, from 0, of each time's hour, weekday and so on."""
+    days = times.astype("datetime64[D]")
+    months = times.astype("datetime64[M]")
+    if name == "hour":
+        places = (times - days) // np.timedelta64(1, "h")
+    elif name == "weekday":
+        places = (days.astype(np.int64) + 3) % 7
+    elif name == "monthpart":
+        places = np.minimum((days - months.astype("datetime64[D]")) // (5 * _DAY), 5)
+    elif name == "month":
+        places = months.astype(np.int64) % 12
+    else:
+        places = months.astype(np.int64) % 12 // 3
+    return np.asarray(places, dtype=np.int64)
+
+
+def usual_lags(season: int, length: int) -> tuple[int, ...]:
+    """The lags used when none are given: the last three periods and two seasons, as far as a third of the history."""
+    wanted = [1, 2, 3, season, 2 * season] if season > 1 else [1, 2, 3]
+    return tuple(sorted({lag for lag in wanted if lag <= max(length // 3, 1)}))
+
+
+def usual_calendar(frequency: str, season: int, length: int) -> tuple[CalendarFeature, ...]:
+    """The calendar features used when none are named: those whose cycle the history covers twice."""
+    if frequency == "step":
+        return ("season",) if 1 < season <= length // 2 and season <= 60 else ()
+    span = period_times(np.array([0, length]), frequency)
+    days = (span[1] - span[0]) / _DAY
+    within = season_length(frequency)
+    step_days = days / length
+    found: list[CalendarFeature] = []
+    if step_days < 1 and days >= 2:
+        found.append("hour")
+    if step_days < 2 and days >= 14:
+        found.append("weekday")
+    if days >= 2 * 365:
+        if step_days >= 80:
+            found.extend(["quarter"] if within > 1 else [])
+        elif step_days >= 25:
+            found.append("month")
+        else:
+            found.append("yearly")
+    return tuple(found)
+
+
+def fill_back(values: Floats, known: Bools, season: int, start: int, stop: int) -> None:
+    """Fill, in place, unknown periods: one or two seasons before if known then, else the last value.
+
+    Looks back only, so that what a model is trained on is what it sees when it forecasts.
+
+    Args:
+        values: Filled before ``start``. Shape (series, n).
+        known: Which of them were observed, or forecast. Shape (series, n).
+        season: Periods in a season.
+        start: The first period to fill; at least 1.
+        stop: One past the last.
+    """
+    settled = known[:, start - 1 : stop].copy()
+    settled[:, 0] = True
+    for back in (season, 2 * season) if season > 1 else ():
+        first = max(start, back)
+        if first >= stop:
+            continue
+        late = settled[:, first - start + 1 :]
+        take = known[:, first - back : stop - back] & ~late
+        np.copyto(values[:, first:stop], values[:, first - back : stop - back], where=take)
+        late |= take
+    latest = np.maximum.accumulate(np.where(settled, np.arange(start - 1, stop), 0), axis=1)
+    values[:, start:stop] = np.take_along_axis(values, latest[:, 1:], axis=1)

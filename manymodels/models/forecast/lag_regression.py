@@ -1,0 +1,244 @@
+"""The ``lag_regression`` family: any scikit-learn regressor on one key's lags, calendar and covariates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, Strict
+
+from manymodels.exceptions import ModelError
+from manymodels.models.contract import FitSpec, Floats
+from manymodels.models.forecast.covariates import Encoder
+from manymodels.models.forecast.fitted import FittedForecast, Outlook, need_rows, normal_outlook
+from manymodels.models.forecast.frequency import Ints
+from manymodels.models.forecast.lag_features import (
+    CalendarFeature,
+    Design,
+    fill_back,
+    usual_calendar,
+    usual_lags,
+)
+from manymodels.models.forecast.lag_model import (
+    Bools,
+    Columns,
+    Prepared,
+    Scale,
+    by_period,
+    filled_levels,
+    learn,
+    path_of,
+    spread,
+)
+from manymodels.models.forecast.regressors import (
+    Regressor,
+    check_estimator,
+    is_plain_ridge,
+    learner_of,
+)
+from manymodels.models.forecast.series import Basis, Series
+from manymodels.records import Rows
+
+__all__ = ["FittedLagRegression", "LagRegression", "columns_of"]
+
+_Periods = Annotated[int, Field(ge=1)]
+_ManyPeriods = Annotated[tuple[_Periods, ...], Strict(False)]
+_LEAST = 10
+
+
+@dataclass(frozen=True)
+class LagRegression:
+    """A regressor that forecasts one period from those before, and goes on from its own forecasts.
+
+    Needs ten rows after its longest lag. Periods without a target are not learned from; as lags they take
+    the value one or two seasons before, else the last one. Intervals come from forecast errors on a
+    held-out last part, by step (where there are levels; the model itself is fitted to all rows).
+    Known-future features are used as they are, other features as they were one horizon ago.
+
+    Attributes:
+        estimator: Import path of a scikit-learn regressor.
+        params: The estimator's parameters; ``random_state`` is the key's seed unless given.
+        lags: Periods back; by season when null.
+        rolling: Periods of rolling means.
+        calendar: Calendar features by name: season, hour, weekday, monthpart, month, quarter, yearly,
+            trend, closure; ``true`` takes those that the history covers twice.
+        crossed: Known-future features whose effect may differ by place in the season.
+        transform: What the target becomes first: its logarithm, its change from one period, or from one
+            season, to the next.
+        season_length: Periods in a season; by frequency when null.
+    """
+
+    estimator: str = "sklearn.linear_model.Ridge"
+    params: dict[str, Any] = field(default_factory=dict)
+    lags: _ManyPeriods | None = None
+    rolling: _ManyPeriods = ()
+    calendar: bool | Annotated[tuple[CalendarFeature, ...], Strict(False)] = True
+    crossed: Annotated[tuple[str, ...], Strict(False)] = ()
+    transform: Literal["none", "log", "difference", "seasonal_difference"] = "none"
+    season_length: _Periods | None = None
+
+    name: ClassVar[str] = "lag_regression"
+    revision: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.isolated:
+            check_estimator(self.estimator, self.params)
+
+    @property
+    def isolated(self) -> bool:
+        """See ``Family.isolated``: all but plain ridge regression, which is solved here."""
+        return not is_plain_ridge(self.estimator, self.params)
+
+    @property
+    def library(self) -> str:
+        """See ``Family.library``."""
+        return self.estimator.replace(":", ".").partition(".")[0] if self.isolated else ""
+
+    def fit(self, rows: Rows, spec: FitSpec) -> FittedLagRegression:
+        """Fit one key's rows; see ``Family.fit``."""
+        basis = Basis.of(spec)
+        series = Series.read(rows, basis)
+        season = self.season_length or spec.season_length
+        columns = columns_of(self, spec, [series], season)
+        design = columns.design
+        lag = {"difference": 1, "seasonal_difference": season}.get(self.transform, 0)
+        need_rows(self.name, design.reach + lag + _LEAST, len(series), season)
+        shift = 1.0 if self.transform == "log" and np.nanmin(series.target) == 0 else 0.0
+        scale = Scale(self.transform == "log", shift, lag)
+        levels = filled_levels(series, scale, season)
+        moved = scale.scaled(levels[None])[0][(series.target == series.target)[lag:]]
+        if len(moved) == 0:
+            raise ModelError(f"{self.name}: no observed change over {lag} periods")
+        scale = replace(scale, centre=float(moved.mean()), factor=float(moved.std()) or 1.0)
+        weights = None
+        if spec.weight is not None:
+            weights = np.where(series.row_of >= 0, rows.numbers(spec.weight)[series.row_of], 0.0)
+        prepared = Prepared.of(series, levels, scale, columns, weights)
+        learner = learner_of(self.estimator, self.params, spec.seed)
+        regressor = learn(design, [prepared], [len(series)], learner)
+        deviations = np.empty(0)
+        if basis.levels:
+            deviations = spread(design, [prepared], spec.horizon, learner)
+        return FittedLagRegression(
+            basis,
+            series.end,
+            self.name,
+            self.estimator,
+            columns,
+            regressor,
+            scale,
+            deviations,
+            *_tails(columns, scale, series, levels),
+        )
+
+
+def columns_of(family: LagRegression, spec: FitSpec, parts: list[Series], season: int) -> Columns:
+    """The columns of a lag regression over the histories of some keys."""
+    length = max(len(series) for series in parts)
+    frequency = Basis.of(spec).frequency
+    lags = usual_lags(season, length) if family.lags is None else family.lags
+    calendar = family.calendar
+    if isinstance(calendar, bool):
+        calendar = usual_calendar(frequency, season, length) if calendar else ()
+    dated = [name for name in calendar if name not in ("season", "trend", "closure")]
+    if frequency == "step" and dated:
+        raise ModelError(f"calendar feature {dated[0]} needs times; frequency `step` has positions")
+    start = min(series.start for series in parts)
+    design = Design(tuple(sorted(set(lags))), family.rolling, calendar, season, frequency, start, length)
+    rows = [series.rows for series in parts]
+    known = Encoder.learn(spec.known_future, spec.categorical, rows)
+    others = tuple(name for name in spec.features if name not in spec.known_future)
+    past = Encoder.learn(others, spec.categorical, rows)
+    places = np.concatenate([series.periods for series in parts]) % season
+    present = np.concatenate([series.row_of >= 0 for series in parts])
+    share = np.bincount(places, present, season) / np.maximum(np.bincount(places, minlength=season), 1)
+    crossed = known.places(family.crossed) if season > 1 else ()
+    return Columns(design, known, past, spec.horizon, crossed, share < 0.5)
+
+
+def _tails(columns: Columns, scale: Scale, series: Series, levels: Floats) -> tuple[Floats, Bools, Floats]:
+    """What of a history its forecasts need: levels, which of them are known, and other features."""
+    season = columns.design.season
+    length = max(columns.design.reach + scale.lag, 2 * season if columns.usually_closed.any() else 1)
+    past = by_period(columns.past, series)[-columns.delay :] if columns.past.columns else np.empty((0, 0))
+    return levels[-length:].copy(), (series.target == series.target)[-length:], past
+
+
+@dataclass(frozen=True, slots=True)
+class FittedLagRegression(FittedForecast):
+    """A regressor and the end of the history that it goes on from.
+
+    Attributes:
+        family: Its name.
+        estimator: Import path of what was fitted.
+        columns: What it sees.
+        regressor: Predicts scaled values.
+        scale: How the target becomes what is regressed.
+        deviations: Standard deviations of scaled errors by step; empty without levels. Shape (horizon,).
+        levels: The last levels. Shape (n,).
+        known: Which of them were observed. Shape (n,).
+        past: The last encoded other features. Shape (delay, width).
+    """
+
+    family: str
+    estimator: str
+    columns: Columns
+    regressor: Regressor
+    scale: Scale
+    deviations: Floats
+    levels: Floats
+    known: Bools
+    past: Floats
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``FittedModel.describe``."""
+        design = self.columns.design
+        return {
+            "family": self.family,
+            "estimator": self.estimator,
+            "lags": list(design.lags),
+            "rolling": list(design.windows),
+            "calendar": list(design.calendar),
+            "season_length": design.season,
+            "log": self.scale.log,
+            "difference": self.scale.lag,
+        }
+
+    def _outlook(self, steps: Ints, rows: Rows) -> Outlook:
+        ahead, lacking = path_of(
+            self.columns,
+            self.regressor,
+            self.scale,
+            self.origin,
+            self.levels,
+            self.known,
+            self.past,
+            steps,
+            rows,
+        )
+        ahead[lacking] = np.nan
+        scale = self.scale
+        if not self.basis.levels:
+            return Outlook(scale.target(ahead), np.empty((0, len(steps))), np.empty((0, len(steps))))
+        deviation = self.deviations[np.minimum(steps, len(self.deviations)) - 1] * scale.factor
+        plain = normal_outlook(ahead, deviation, self.basis.levels)
+        with np.errstate(over="ignore"):
+            return Outlook(scale.target(ahead), scale.target(plain.lower), scale.target(plain.upper))
+
+    def _extended(self, newer: Series) -> FittedLagRegression:
+        return self.continued(newer)
+
+    def continued(self, newer: Series) -> FittedLagRegression:
+        """The same regressor, with newer levels to go on from."""
+        length = len(self.levels)
+        observed = newer.target == newer.target
+        fresh = np.where(observed, self.scale.levels(newer.target), 0.0)
+        levels = np.concatenate([self.levels, fresh])
+        known = np.concatenate([self.known, observed])
+        fill_back(levels[None], known[None], self.columns.design.season, length, len(levels))
+        past = self.past
+        if self.columns.past.columns:
+            past = np.concatenate([past, by_period(self.columns.past, newer)])[-self.columns.delay :]
+        return replace(self, origin=newer.end, levels=levels[-length:], known=known[-length:], past=past)
