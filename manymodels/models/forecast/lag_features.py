@@ -10,7 +10,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from manymodels.models.contract import Floats
-from manymodels.models.forecast.frequency import Ints, period_times, season_length
+from manymodels.models.forecast.frequency import Ints, period_times
 
 __all__ = ["CalendarFeature", "Design", "calendar_features", "fill_back", "usual_calendar", "usual_lags"]
 
@@ -147,31 +147,37 @@ def _place(name: str, times: Any) -> Ints:
 
 
 def usual_lags(season: int, length: int) -> tuple[int, ...]:
-    """The lags used when none are given: the last three periods and two seasons, as far as a third of the history."""
-    wanted = [1, 2, 3, season, 2 * season] if season > 1 else [1, 2, 3]
+    """The lags used when none are given.
+
+    The last two periods, the same place in the last two seasons and the period before it; where seasons are
+    days (24, 48 or 96 periods), also the week's. None longer than a third of the history.
+    """
+    wanted = [1, 2, 3]
+    if season > 1:
+        wanted = [1, 2, season, season + 1, 2 * season, 2 * season + 1]
+    if season in (24, 48, 96):
+        wanted += [7 * season, 7 * season + 1]
     return tuple(sorted({lag for lag in wanted if lag <= max(length // 3, 1)}))
 
 
 def usual_calendar(frequency: str, season: int, length: int) -> tuple[CalendarFeature, ...]:
-    """The calendar features used when none are named: those whose cycle the history covers twice."""
+    """The calendar features used when none are named: those whose cycle the history covers twice.
+
+    Hour and weekday for periods shorter than a day, weekday and month for days, waves over the year for
+    weeks, month or quarter for those; the place in the season for positions.
+    """
     if frequency == "step":
-        return ("season",) if 1 < season <= length // 2 and season <= 60 else ()
-    span = period_times(np.array([0, length]), frequency)
-    days = (span[1] - span[0]) / _DAY
-    within = season_length(frequency)
-    step_days = days / length
+        return ("season",) if 1 < season <= length // 2 else ()
+    first, last = period_times(np.array([0, length]), frequency)
+    days = float((last - first) / _DAY)
+    size = days / length
     found: list[CalendarFeature] = []
-    if step_days < 1 and days >= 2:
+    if size < 1 and days >= 2:
         found.append("hour")
-    if step_days < 2 and days >= 14:
+    if size < 2 and days >= 14:
         found.append("weekday")
-    if days >= 2 * 365:
-        if step_days >= 80:
-            found.extend(["quarter"] if within > 1 else [])
-        elif step_days >= 25:
-            found.append("month")
-        else:
-            found.append("yearly")
+    if days >= 2 * 365 and size < 300:
+        found.append("quarter" if size > 80 else "yearly" if 2 < size < 25 else "month")
     return tuple(found)
 
 
