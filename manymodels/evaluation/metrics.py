@@ -378,7 +378,6 @@ def _own(name: str, task: Task) -> Metric:
         ) from error
     if not callable(found):
         raise JobError(
-            f"evaluation.metric: {name!r} is a {type(found).__name__}, expected a function of (actual, "
-            "predicted)"
+            f"evaluation.metric: {name!r}: expected a function of (actual, predicted), found {type(found).__name__}"
         )
     return Metric(name, _Own(name, found), bool(getattr(found, "higher_is_better", False)), (task,), "")

@@ -192,7 +192,8 @@ class _Writer(yaml.SafeDumper):  # type: ignore[misc]
 
 
 def _text_node(writer: _Writer, text: str) -> Any:
-    style = None if isinstance(_typed(text), str) else '"'
+    # PyYAML folds line breaks that are not \n in other styles, and reads them back as spaces.
+    style = None if isinstance(_typed(text), str) and text.isprintable() else '"'
     return writer.represent_scalar(f"{_CORE}str", text, style=style)
 
 

@@ -126,11 +126,7 @@ def _line(alternatives: Sequence[_Problem]) -> str:
         return f"the names in {_name(problem.path)} must be text; found {_found(problem.found)}"
     if len(alternatives) == 1 and problem.reason:
         reason = " ".join(redact(problem.reason).split())
-        return (
-            f"{_name(problem.path)}: {reason}"
-            if problem.path and f"`{problem.path[-1]}`" not in reason
-            else reason
-        )
+        return f"{_name(problem.path)}: {reason}" if problem.path else reason
     if problem.kind == "too_short":
         return f"{_name(problem.path)} must not be empty"
     return f"{_name(problem.path)} must be {_expected(problem.path, known)}; found {_found(problem.found)}"

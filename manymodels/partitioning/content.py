@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manymodels.exceptions import DataError
-from manymodels.partitioning.keys import canonical, column_kind
+from manymodels.partitioning.encoding import canonical, column_kind
 
 __all__ = [
     "canonical_columns",

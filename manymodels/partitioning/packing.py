@@ -23,8 +23,9 @@ def pack(
 ) -> list[npt.NDArray[np.int64]]:
     """Pack keys into batches of about ``low`` to ``high`` seconds, longest batch first.
 
-    A key that costs more than ``low`` is a batch of its own. The others are packed in the given order, so that
-    a batch reads neighbouring row groups. Batches are smaller than ``low`` where a worker would get none else.
+    A key that costs more than ``low`` is a batch of its own. The others are packed in the given order, so
+    that a batch reads neighbouring row groups. Batches are smaller than ``low`` where a worker would get none
+    otherwise.
 
     Args:
         costs: Seconds each key will take, in the order of the partition store.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,7 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["ROW_GROUP_BYTES", "ROW_GROUP_ROWS", "PartWriter"]
+from manymodels.partitioning.chunks import MAX_CLASSES, Chunk, Layout
+from manymodels.partitioning.store import MANIFEST_COLUMNS
+
+__all__ = ["ROW_GROUP_BYTES", "ROW_GROUP_ROWS", "PartWriter", "Written"]
 
 ROW_GROUP_ROWS = 200_000
 """Rows of a row group, about; a key with more has one of its own."""
@@ -23,6 +28,39 @@ ROW_GROUP_BYTES = 64 * 2**20
 _PART_BYTES = 128 * 2**20
 
 
+@dataclass(frozen=True)
+class Written:
+    """What is known of keys whose rows are in a file; as in ``Chunk``, without the rows.
+
+    Attributes:
+        manifest: With ``file``, ``row_group`` and ``row_offset``.
+        null_keys: Rows with a null in a key column, when those are not a key of their own.
+        null_times: Rows without a time.
+        classes: Distinct values of the target; None when there are too many to be classes.
+        with_nulls: Columns with a null.
+    """
+
+    manifest: pa.Table
+    null_keys: int
+    null_times: int
+    classes: frozenset[Any] | None
+    with_nulls: frozenset[str]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Written]) -> Written:
+        """The parts, in the order of their keys, as one."""
+        classes: frozenset[Any] | None = frozenset()
+        for part in parts:
+            classes = None if classes is None or part.classes is None else classes | part.classes
+        return cls(
+            manifest=pa.concat_tables([part.manifest for part in parts]),
+            null_keys=sum(part.null_keys for part in parts),
+            null_times=sum(part.null_times for part in parts),
+            classes=None if classes is None or len(classes) > MAX_CLASSES else classes,
+            with_nulls=frozenset().union(*(part.with_nulls for part in parts)),
+        )
+
+
 class PartWriter:
     """Writes finished keys to ``<prefix>-00000.parquet``, ``<prefix>-00001.parquet`` … of a local folder.
 
@@ -31,17 +69,17 @@ class PartWriter:
     Args:
         folder: Where.
         prefix: Of the file names.
-        schema: Of the rows.
-        sorted_by: Columns whose statistics are worth having.
+        layout: Of the rows.
     """
 
-    def __init__(self, folder: Path, prefix: str, schema: pa.Schema, sorted_by: list[str]) -> None:
+    def __init__(self, folder: Path, prefix: str, layout: Layout) -> None:
         self._folder = folder
         self._prefix = prefix
-        self._schema = schema
-        self._sorted_by = sorted_by
+        self._schema = layout.schema
+        # Statistics of the columns that rows are sorted by: what queries over the files can skip by.
+        self._sorted_by = [*layout.keys, *([] if layout.time is None else [layout.time])]
         # Dictionaries of floats seldom pay, and trying costs a third of the writing time.
-        self._dictionaries = [field.name for field in schema if not pa.types.is_floating(field.type)]
+        self._dictionaries = [field.name for field in layout.schema if not pa.types.is_floating(field.type)]
         self._files = 0
         self._groups = 0
         self._sink: Any = None
@@ -55,16 +93,10 @@ class PartWriter:
     ) -> None:
         self._close(durable=kind is None)
 
-    def write(self, rows: pa.Table, counts: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
-        """Append finished keys.
-
-        Args:
-            rows: Of whole keys, in order.
-            counts: Rows of every key.
-
-        Returns:
-            The manifest's ``file``, ``row_group`` and ``row_offset`` of every key.
-        """
+    def write(self, chunk: Chunk) -> Written:
+        """Append finished keys."""
+        rows = chunk.rows
+        counts: npt.NDArray[np.int64] = chunk.manifest.column("rows").to_numpy()
         ends = np.cumsum(counts)
         size = min(ROW_GROUP_ROWS, max(1, ROW_GROUP_BYTES * rows.num_rows // max(1, rows.nbytes)))
         files: list[str] = []
@@ -73,9 +105,7 @@ class PartWriter:
         key = 0
         while key < len(counts):
             first_row = int(ends[key - 1]) if key else 0
-            # Whole keys, up to 1.3 times the size: better than a row group of what is left over.
-            room = size if ends[-1] - first_row > 1.3 * size else ends[-1] - first_row
-            stop = max(key + 1, int(np.searchsorted(ends, first_row + room, side="right")))
+            stop = max(key + 1, int(np.searchsorted(ends, first_row + size, side="right")))
             self._open()
             length = int(ends[stop - 1]) - first_row
             self._writer.write_table(rows.slice(first_row, length), row_group_size=length)
@@ -86,11 +116,10 @@ class PartWriter:
             if self._sink.tell() > _PART_BYTES:
                 self._close(durable=True)
             key = stop
-        return {
-            "file": pa.array(files, pa.string()),
-            "row_group": pa.array(groups),
-            "row_offset": pa.array(offsets),
-        }
+        manifest = chunk.manifest
+        for name, values in (("file", files), ("row_group", groups), ("row_offset", offsets)):
+            manifest = manifest.append_column(name, pa.array(values, MANIFEST_COLUMNS[name]))
+        return Written(manifest, chunk.null_keys, chunk.null_times, chunk.classes, chunk.with_nulls)
 
     @property
     def _name(self) -> str:

@@ -43,9 +43,9 @@ MANIFEST_COLUMNS: dict[str, pa.DataType] = {
 }
 """Columns of every manifest, followed by ``key:<name>`` per key column and ``level:<name>`` per level column.
 
-``row_offset`` counts in the row group. Times are microseconds since 1970 UTC, or positions where time is an integer;
-null without a time column. ``duplicate_times`` counts the rows whose time is the previous row's, ``null_targets``
-those without a target (null or NaN). Rows are in the order of the key values, nulls first.
+``row_offset`` counts in the row group. Times are microseconds since 1970 UTC, or positions where time is an
+integer; null without a time column. ``duplicate_times`` counts the rows whose time is the previous row's,
+``null_targets`` those without a target (null or NaN). Rows are in the order of the key values, nulls first.
 """
 
 
@@ -188,7 +188,7 @@ class PartitionStore:
         """
         if self.details.classes is None:
             raise DataError(
-                f"classification expects at most 1,000 classes in target {self.details.target!r}, found more; "
+                f"expected at most 1,000 classes in the target {self.details.target!r}, found more; "
                 "use task `regression`, or another target"
             )
         return self.details.classes
@@ -199,14 +199,13 @@ class PartitionStore:
         """The rows of some keys, each needed row group read once.
 
         Args:
-            slices: Rows of the manifest, in any order; ``file``, ``row_group``, ``row_offset`` and ``rows`` count.
+            slices: Rows of the manifest, in any order.
             columns: The columns wanted; all when None.
 
         Returns:
             The rows of all slices, one after the other, index 0..n-1, and n+1 offsets: rows ``offsets[i]`` to
-            ``offsets[i+1]`` are those of slice i. Numbers and times are NumPy columns: missing values are NaN or
-            NaT, dates are midnights, and whether integers with missing values are floats depends on the dataset,
-            never on the slices.
+            ``offsets[i+1]`` are those of slice i. Numbers and times are NumPy columns: missing values are NaN
+            or NaT, dates are midnights. The type of a column depends on the dataset, never on the slices.
 
         Raises:
             DamagedError: A file is missing, cannot be read, or has fewer rows than the manifest says.
@@ -280,7 +279,7 @@ def _cut(group: pa.Table, begins: npt.NDArray[np.int64], rows: npt.NDArray[np.in
     if len(ends) and int(ends.max()) > group.num_rows:
         raise DamagedError(
             f"expected at least {int(ends.max()):,} rows in a row group of {path}, found {group.num_rows:,}; "
-            "delete its folder and run again: it is split anew"
+            "delete its folder and run again, to split anew"
         )
     if bool((begins[1:] == ends[:-1]).all()):
         return group.slice(int(begins[0]), int(ends[-1] - begins[0]))
@@ -334,5 +333,5 @@ def _damaged(storage: Storage, path: str, error: BaseException) -> DamagedError:
         "it is missing" if isinstance(error, FileNotFoundError | NotFoundError) else str(error).split("\n")[0]
     )
     return DamagedError(
-        f"could not read {storage.absolute(path)}: {reason}; delete its folder and run again: it is split anew"
+        f"could not read {storage.absolute(path)}: {reason}; delete its folder and run again, to split anew"
     )

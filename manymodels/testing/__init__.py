@@ -1,0 +1,1 @@
+"""What tests of manymodels, and of code that extends it, need."""

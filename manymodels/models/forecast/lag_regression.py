@@ -41,7 +41,7 @@ from manymodels.models.forecast.regressors import (
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
-__all__ = ["FittedLagRegression", "LagRegression", "columns_of"]
+__all__ = ["FittedLagRegression", "LagRegression", "columns_of", "tails"]
 
 _Periods = Annotated[int, Field(ge=1)]
 _ManyPeriods = Annotated[tuple[_Periods, ...], Strict(False)]
@@ -130,7 +130,7 @@ class LagRegression:
             regressor,
             scale,
             deviations,
-            *_tails(columns, scale, series, levels),
+            *tails(columns, scale, series, levels),
         )
 
 
@@ -158,7 +158,7 @@ def columns_of(family: LagRegression, spec: FitSpec, parts: list[Series], season
     return Columns(design, known, past, spec.horizon, crossed, share < 0.5)
 
 
-def _tails(columns: Columns, scale: Scale, series: Series, levels: Floats) -> tuple[Floats, Bools, Floats]:
+def tails(columns: Columns, scale: Scale, series: Series, levels: Floats) -> tuple[Floats, Bools, Floats]:
     """What of a history its forecasts need: levels, which of them are known, and other features."""
     season = columns.design.season
     length = max(columns.design.reach + scale.lag, 2 * season if columns.usually_closed.any() else 1)

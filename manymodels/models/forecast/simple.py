@@ -20,7 +20,7 @@ from manymodels.models.forecast.frequency import Ints
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
-__all__ = ["Drift", "Mean", "Naive", "SeasonalNaive"]
+__all__ = ["Drift", "Mean", "Naive", "SeasonalNaive", "last_season"]
 
 
 def _deviation(squares: float, freedom: int) -> float:
@@ -105,9 +105,7 @@ class SeasonalNaive:
         series = Series.read(rows, basis)
         season = self.season_length or spec.season_length
         need_rows(self.name, season, len(series), season)
-        return FittedSeasonalNaive(
-            basis, series.start - 1, self.name, np.full(season, np.nan), 0.0, 0
-        )._extended(series)
+        return last_season(self.name, basis, series, season)
 
 
 @dataclass(frozen=True)
@@ -179,6 +177,12 @@ class FittedSeasonalNaive(FittedForecast):
             squares=self.squares + float(np.square(changes).sum()),
             changes=self.changes + len(changes),
         )
+
+
+def last_season(family: str, basis: Basis, series: Series, season: int) -> FittedSeasonalNaive:
+    """The last season of a series that is at least that long."""
+    nothing = FittedSeasonalNaive(basis, series.start - 1, family, np.full(season, np.nan), 0.0, 0)
+    return nothing._extended(series)
 
 
 @dataclass(frozen=True)

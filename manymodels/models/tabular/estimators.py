@@ -155,7 +155,7 @@ def _is_path(text: str) -> bool:
 
 def _paired(entries: list[Any]) -> list[Any]:
     """Estimators as (name, estimator) pairs; pairs that are there already stay."""
-    names = [type(entry).__name__.lower() for entry in entries]
+    names = [entry if isinstance(entry, str) else type(entry).__name__.lower() for entry in entries]
     total = Counter(names)
     seen: Counter[str] = Counter()
     pairs: list[Any] = []

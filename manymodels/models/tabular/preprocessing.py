@@ -150,7 +150,7 @@ def fit_encoder(rows: Rows, features: tuple[str, ...], categorical: tuple[str, .
         if not needs.missing:
             fill = sorted_medians(ordered, counts)
         if needs.scaled:
-            if fill is not None and counts.min() < len(values):
+            if fill is not None and (counts < len(values)).any():
                 values = np.where(np.isnan(values), fill, values)
             center, scale = _moments(values)
         elif times.any():

@@ -1,0 +1,251 @@
+"""Split a dataset by key into a partition store, once per content."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manymodels.dataset.spec import DataSpec
+from manymodels.exceptions import DataError, StoreError
+from manymodels.partitioning.chunks import Layout
+from manymodels.partitioning.content import dataset_fingerprint, stored_type
+from manymodels.partitioning.keys import column_kind, key_ids
+from manymodels.partitioning.parts import Written
+from manymodels.partitioning.store import (
+    DETAILS,
+    FORMAT,
+    MANIFEST,
+    MANIFEST_COLUMNS,
+    Details,
+    PartitionStore,
+    folder_of,
+)
+from manymodels.storage import Storage
+
+if TYPE_CHECKING:
+    from manymodels.dataset.roles import Roles
+    from manymodels.dataset.sources import Source
+
+__all__ = ["split"]
+
+_LONELY_KEYS = 1000  # from here on it is worth a warning that every row is a key of its own
+
+
+def split(
+    source: Source,
+    data: DataSpec,
+    roles: Roles,
+    storage: Storage,
+    *,
+    memory: int | None = None,
+    engine: Literal["auto", "duckdb", "dask"] = "auto",
+    client: Any = None,
+    threads: int | None = None,
+) -> PartitionStore:
+    """Split a dataset by key; a dataset that was split before is not read again.
+
+    Args:
+        source: The rows.
+        data: The job's ``data`` section.
+        roles: Which column is what.
+        storage: The store to write to; workers of the Dask engine must reach it at the same place.
+        memory: Bytes that DuckDB may use; what is being written, a few row groups, comes on top.
+        engine: ``duckdb``: this machine, out of core; ``dask``: Dask's shuffle; ``auto``: Dask for Dask frames.
+        client: The Dask client for the Dask engine; Dask's default scheduler when None.
+        threads: Of DuckDB; one per core when None.
+
+    Raises:
+        DataError: Null keys (as ``data.on_null_key`` has it) or times, with their number; no rows; a level column
+            that varies within a key; a file that changed meanwhile; values that cannot be read.
+        StoreError: Memory or disk do not suffice, or the store cannot be written.
+    """
+    layout = _layout(source, data, roles)
+    memo = _memo_path(source, layout)
+    known = None if memo is None else _known(storage, memo)
+    if known is not None:
+        return known
+    folder = storage.scratch()
+    try:
+        if engine == "dask" or (engine == "auto" and source.kind == "dask"):
+            from manymodels.partitioning.shuffle import shuffle_rows
+
+            written, sorted_by = shuffle_rows(source, layout, storage, folder, client), "dask"
+        else:
+            from manymodels.partitioning.ordering import sort_rows
+
+            written, sorted_by = sort_rows(source, layout, folder, memory=memory, threads=threads)
+        source.check_unchanged()
+        store = _publish(written, sorted_by, source, layout, storage, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if memo is not None:
+        storage.write(memo, _memo(store))
+    return store
+
+
+def _layout(source: Source, data: DataSpec, roles: Roles) -> Layout:
+    first = [*roles.partition_by, *([] if roles.time is None else [roles.time])]
+    # The rest by name: the order of columns in the input must not matter.
+    rest = sorted({*roles.columns, *roles.levels} - set(first))
+    return Layout(
+        keys=tuple(roles.partition_by),
+        time=roles.time,
+        target=roles.target,
+        levels=tuple(roles.levels),
+        on_null_key=data.on_null_key,
+        schema=pa.schema([(name, stored_type(name, source.columns[name])) for name in [*first, *rest]]),
+    )
+
+
+# What was split before
+
+
+_OF_THE_SPLIT = ("dropped_null_keys", "sources", "sorted_by")
+"""Details that say how these rows came, which another input with the same content need not share."""
+
+
+def _memo_path(source: Source, layout: Layout) -> str | None:
+    """Where it is noted what a source became; None when its content cannot be known without reading it."""
+    if source.identity is None:
+        return None
+    roles = [layout.keys, layout.time, layout.target, layout.levels, layout.schema.names, layout.on_null_key]
+    text = json.dumps([FORMAT, source.identity, source.where, roles], ensure_ascii=False)
+    return f"datasets/sources/{blake2b(text.encode(), digest_size=16).hexdigest()}.json"
+
+
+def _memo(store: PartitionStore) -> bytes:
+    details = asdict(store.details)
+    noted = {"fingerprint": store.fingerprint, **{name: details[name] for name in _OF_THE_SPLIT}}
+    return json.dumps(noted, ensure_ascii=False).encode()
+
+
+def _known(storage: Storage, memo: str) -> PartitionStore | None:
+    if not storage.exists(memo):
+        return None
+    try:
+        noted = json.loads(storage.read(memo))
+        fingerprint = noted.pop("fingerprint")
+    except (ValueError, KeyError):  # a damaged note costs a split
+        return None
+    if not storage.exists(f"{folder_of(fingerprint)}/{MANIFEST}"):
+        return None
+    return _as_split(PartitionStore.open(storage, fingerprint), noted)
+
+
+def _as_split(store: PartitionStore, noted: Mapping[str, Any]) -> PartitionStore:
+    found = {name: noted[name] for name in _OF_THE_SPLIT if name in noted}
+    if "sources" in found:
+        found["sources"] = tuple(found["sources"])
+    return replace(store, details=replace(store.details, **found))
+
+
+# From what was written to a store
+
+
+def _publish(
+    written: list[Written], sorted_by: str, source: Source, layout: Layout, storage: Storage, folder: Path
+) -> PartitionStore:
+    if not written:
+        raise _no_rows(source, layout, 0)
+    whole = Written.joined(written)
+    _check(whole, source, layout)
+    manifest = _manifest(whole.manifest, layout)
+    fingerprint = dataset_fingerprint(
+        manifest,
+        layout.schema,
+        version=FORMAT,
+        roles=[layout.keys, [layout.time or ""], [layout.target or ""], layout.levels],
+    )
+    rows = pc.sum(manifest.column("rows")).as_py()
+    details = Details(
+        format=FORMAT,
+        rows=rows,
+        keys=manifest.num_rows,
+        key_kinds={name: column_kind(layout.schema.field(name).type) for name in layout.keys},
+        time=layout.time,
+        time_kind=None if layout.time is None else column_kind(layout.schema.field(layout.time).type),
+        target=layout.target,
+        levels=layout.levels,
+        columns={field.name: column_kind(field.type) for field in layout.schema},
+        with_nulls=tuple(name for name in layout.schema.names if name in whole.with_nulls),
+        classes=None if whole.classes is None else tuple(sorted(whole.classes)),
+        dropped_null_keys=whole.null_keys,
+        sources=tuple(file.path for file in source.files),
+        sorted_by=sorted_by,
+        warnings=_warnings(rows, manifest.num_rows, layout),
+    )
+    try:
+        _write_files(manifest, details, folder)
+    except OSError as error:
+        raise StoreError(f"could not write the manifest in {folder}: {error}") from error
+    storage.publish_folder(folder, folder_of(fingerprint), last=MANIFEST)
+    # Somebody else's files may be there already, of another input with the same content.
+    return _as_split(PartitionStore.open(storage, fingerprint), asdict(details))
+
+
+def _check(whole: Written, source: Source, layout: Layout) -> None:
+    if whole.null_keys and layout.on_null_key == "error":
+        raise DataError(
+            f"expected a value in every key column ({', '.join(layout.keys)}), found {whole.null_keys:,} rows "
+            "with a null; set `data.on_null_key` to `drop` or `group`, or repair the data"
+        )
+    if whole.null_times:
+        raise DataError(
+            f"expected a time in every row, found {whole.null_times:,} rows with a null in {layout.time!r}; "
+            f"leave them out with `data.where`, or repair the data"
+        )
+    if not whole.manifest.num_rows:
+        raise _no_rows(source, layout, whole.null_keys)
+
+
+def _no_rows(source: Source, layout: Layout, null_keys: int) -> DataError:
+    place = f"{len(source.files):,} files such as {source.files[0].path}" if source.files else "the DataFrame"
+    filtered = "" if source.where is None else f" where {source.where}"
+    dropped = f" ({null_keys:,} were dropped for a null in {', '.join(layout.keys)})" if null_keys else ""
+    return DataError(f"expected rows to split, found none in {place}{filtered}{dropped}")
+
+
+def _manifest(found: pa.Table, layout: Layout) -> pa.Table:
+    """The manifest in its documented columns."""
+    named = found.select([f"key:{name}" for name in layout.keys]).rename_columns(list(layout.keys))
+    table = found.append_column("key_id", key_ids(named, layout.keys))
+    names = [
+        *MANIFEST_COLUMNS,
+        *(f"key:{name}" for name in layout.keys),
+        *(f"level:{name}" for name in layout.levels),
+    ]
+    return table.select(names).combine_chunks()
+
+
+def _warnings(rows: int, keys: int, layout: Layout) -> tuple[str, ...]:
+    if rows == keys > _LONELY_KEYS:
+        columns = ", ".join(layout.keys)
+        return (
+            f"every row is a key of its own: {keys:,} keys; is `partition_by` ({columns}) what you mean?",
+        )
+    return ()
+
+
+def _write_files(manifest: pa.Table, details: Details, folder: Path) -> None:
+    """The last two files of a partition store, durable."""
+    named = set(manifest.column("file").unique().to_pylist())
+    for entry in folder.iterdir():  # what the engine left beside the parts
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name not in named:
+            entry.unlink()
+    (folder / DETAILS).write_bytes(details.to_json())
+    pq.write_table(manifest, folder / MANIFEST, compression="zstd", write_page_checksum=True)
+    for name in (DETAILS, MANIFEST):
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())

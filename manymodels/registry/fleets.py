@@ -1,0 +1,104 @@
+"""Fleets in SQL and Arrow: which version of every key is meant, and what is known of those versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from manymodels.registry.columns import hex_ids, looked_up
+from manymodels.registry.database import Database
+from manymodels.registry.schema import aliases, candidates, keys, runs, versions
+
+__all__ = ["as_of", "pointed_at", "read_fleet", "run_facts"]
+
+_COLUMNS: dict[str, tuple[sa.ColumnElement[Any], pa.DataType]] = {
+    "key": (keys.c.id, pa.int64()),
+    "key_id": (keys.c.key_id, pa.binary()),
+    "level": (keys.c.level, pa.string()),
+    "canonical": (keys.c.canonical, pa.binary()),
+    "display": (keys.c.display, pa.string()),
+    "run": (versions.c.run, pa.int64()),
+    "segment": (versions.c.segment, pa.int64()),
+    "segment_row": (versions.c.segment_row, pa.int32()),
+    "candidate": (versions.c.candidate, pa.int64()),
+    "metric": (versions.c.metric, pa.float64()),
+    "content": (versions.c.content, pa.binary(16)),
+    "cutoff": (versions.c.cutoff, pa.int64()),
+    "seconds": (versions.c.seconds, pa.float64()),
+}
+
+
+def pointed_at(alias: int) -> sa.Select[Any]:
+    """Key and run of the versions that an alias points at."""
+    return sa.select(aliases.c.key, aliases.c.run).where(aliases.c.alias == alias, aliases.c.run.is_not(None))
+
+
+def as_of(run: sa.Row[*tuple[Any, ...]]) -> sa.Select[Any]:
+    """Key and run of every key's newest version when a run was published, that run's own included."""
+    visible = sa.select(runs.c.id).where(
+        runs.c.model_set == run.model_set, runs.c.published, runs.c.id <= run.id
+    )
+    return (
+        sa.select(versions.c.key, sa.func.max(versions.c.run).label("run"))
+        .where(versions.c.run.in_(visible))
+        .group_by(versions.c.key)
+    )
+
+
+def read_fleet(
+    database: Database,
+    connection: sa.Connection,
+    chosen: sa.Select[Any],
+    names: Sequence[str],
+    *,
+    level: str | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> pa.Table:
+    """Versions and their keys, in the order in which the keys were registered, rungs last.
+
+    Args:
+        database: The database.
+        connection: In a transaction.
+        chosen: Key and run of the versions.
+        names: Columns to read.
+        level: Only this rung; empty for keys; all when None.
+        limit: At most so many.
+        offset: After so many.
+
+    Returns:
+        The columns asked for; ``run`` as the registry's own id.
+    """
+    fleet = chosen.subquery()
+    statement = (
+        sa.select(*(_COLUMNS[name][0] for name in names))
+        .select_from(
+            fleet.join(keys, keys.c.id == fleet.c.key).join(
+                versions, sa.and_(versions.c.run == fleet.c.run, versions.c.key == fleet.c.key)
+            )
+        )
+        .order_by(keys.c.level, keys.c.id)
+        .limit(limit)
+        .offset(offset)
+    )
+    if level is not None:
+        statement = statement.where(keys.c.level == level)
+    table = database.fetch(connection, statement, pa.schema([(name, _COLUMNS[name][1]) for name in names]))
+    if "key_id" in names:
+        place = table.schema.get_field_index("key_id")
+        table = table.set_column(place, "key_id", hex_ids(table.column("key_id")))
+    if "candidate" in names:
+        known = {line.id: line.name for line in connection.execute(sa.select(candidates))}
+        place = table.schema.get_field_index("candidate")
+        table = table.set_column(place, "candidate", looked_up(table.column("candidate"), known, pa.string()))
+    return table
+
+
+def run_facts(connection: sa.Connection, model_set: int, *names: str) -> dict[str, dict[int, Any]]:
+    """Some columns of every run of a model set, by the run's own id."""
+    statement = sa.select(runs.c.id, *(runs.c[name] for name in names)).where(runs.c.model_set == model_set)
+    lines = connection.execute(statement).all()
+    return {name: {line.id: getattr(line, name) for line in lines} for name in names}

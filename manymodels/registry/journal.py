@@ -1,0 +1,274 @@
+"""The journal: what a batch's receipt puts into the registry, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from manymodels.exceptions import ConflictError, RegistryError
+from manymodels.records import BatchReceipt
+from manymodels.registry.columns import digests, looked_up, storable, storable_column
+from manymodels.registry.connected import Connected, micros_now
+from manymodels.registry.database import Database
+from manymodels.registry.schema import (
+    batches,
+    candidates,
+    failures,
+    keys,
+    segments,
+    signatures,
+    versions,
+)
+from manymodels.registry.staging import incoming_failures, incoming_versions
+
+__all__ = ["Journal", "add_failures", "add_versions", "ids_of", "signature_ids"]
+
+_VARIABLE = r"0[xX][0-9a-fA-F]+|\b\d(?:[\w.:+-]*\w)?"
+_MESSAGE_LENGTH = 1_000
+_TRACEBACK_LENGTH = 20_000
+_IN_ONE_QUERY = 1_000
+
+
+class Journal(Connected):
+    """Receipts."""
+
+    def journal(self, receipt: BatchReceipt) -> bool:
+        """Record that a batch is done: its segments, the versions in them, and its failures.
+
+        Nothing of it is seen before the run is published.
+
+        Returns:
+            False when the batch has a receipt already: the first one counts, and nothing is written.
+
+        Raises:
+            NotFoundError: There is no such run.
+            ConflictError: The run does not run any more.
+            RegistryError: The receipt does not fit the run, or the database could not be used.
+        """
+        outcomes: pa.Table = receipt.outcomes
+        trained = outcomes.filter(pc.equal(outcomes.column("state"), "trained"))
+        failed = outcomes.filter(pc.equal(outcomes.column("state"), "failed"))
+        tries = 0
+
+        def work(connection: sa.Connection) -> bool:
+            nonlocal tries
+            tries += 1
+            run = self._run(connection, receipt.run_id, lock=True)
+            if run.state != "running":
+                raise ConflictError(
+                    f"batch {receipt.batch} of run {receipt.run_id} came after its end, the run is {run.state}",
+                    run=receipt.run_id,
+                )
+            there = sa.select(batches.c.outcomes_path).where(
+                batches.c.run == run.id, batches.c.batch == receipt.batch
+            )
+            known = connection.execute(there).scalar()
+            if known is not None:
+                # Our own, from a commit whose answer was lost?
+                return tries > 1 and bool(known == receipt.outcomes_path)
+            connection.execute(
+                sa.insert(batches).values(
+                    run=run.id,
+                    batch=receipt.batch,
+                    attempt=receipt.attempt,
+                    outcomes_path=receipt.outcomes_path,
+                    received=micros_now(),
+                    seconds=receipt.seconds,
+                    worker=storable(receipt.worker),
+                )
+            )
+            paths = _add_segments(connection, run.id, receipt)
+            add_versions(self._db, connection, run.model_set, run.id, trained, paths)
+            add_failures(self._db, connection, run.model_set, run.id, failed)
+            return True
+
+        return self._db.write(work)
+
+
+def _add_segments(connection: sa.Connection, run: int, receipt: BatchReceipt) -> dict[str, int]:
+    """Add a receipt's segments; path to id."""
+    found: dict[str, int] = {}
+    for segment in receipt.segments:
+        statement = (
+            sa.insert(segments)
+            .values(
+                run=run,
+                batch=receipt.batch,
+                path=segment.path,
+                sha256=bytes.fromhex(segment.sha256),
+                rows=segment.rows,
+                bytes=segment.bytes,
+                codec=segment.codec,
+            )
+            .returning(segments.c.id)
+        )
+        found[segment.path] = connection.execute(statement).scalar_one()
+    return found
+
+
+def add_versions(
+    database: Database,
+    connection: sa.Connection,
+    model_set: int,
+    run: int,
+    trained: pa.Table,
+    paths: dict[str, int],
+) -> None:
+    """Add the versions of a run's outcomes.
+
+    Args:
+        database: The database.
+        connection: In a transaction.
+        model_set: Id of the model set.
+        run: Id of the run.
+        trained: Outcomes of the state ``trained``.
+        paths: Segment path to its id.
+
+    Raises:
+        RegistryError: An outcome's key or segment is not known.
+    """
+    if trained.num_rows == 0:
+        return
+    where = looked_up(trained.column("segment"), paths, pa.int32()).to_pylist()
+    if None in where:
+        raise RegistryError("a trained key's outcome names a segment that its receipt does not have")
+    names = ids_of(database, connection, trained.column("candidate"))
+    metric = trained.column("metric")
+    metric = pc.if_else(
+        pc.is_nan(metric), None, metric
+    )  # SQLite has no NaN, and PostgreSQL's is above all numbers
+    database.fill(
+        connection,
+        incoming_versions,
+        [
+            storable_column(trained.column("level")),
+            digests(trained.column("key_id").to_pylist()),
+            where,
+            trained.column("segment_row").to_pylist(),
+            looked_up(trained.column("candidate"), names, pa.int32()).to_pylist(),
+            metric.to_pylist(),
+            trained.column("content").to_pylist(),
+            trained.column("cutoff").to_pylist(),
+            trained.column("seconds").to_pylist(),
+        ],
+    )
+    rest = [column for column in incoming_versions.c if column.name not in ("level", "key_id")]
+    found = sa.select(sa.literal(run), keys.c.id, *rest).join_from(
+        incoming_versions, keys, _same_key(incoming_versions, model_set)
+    )
+    add = sa.insert(versions).from_select(["run", "key", *(column.name for column in rest)], found)
+    _insert_all(connection, add, trained.num_rows)
+
+
+def add_failures(
+    database: Database, connection: sa.Connection, model_set: int, run: int, failed: pa.Table
+) -> None:
+    """Add the failures of a run's outcomes.
+
+    Args:
+        database: The database.
+        connection: In a transaction.
+        model_set: Id of the model set.
+        run: Id of the run.
+        failed: Outcomes of the state ``failed``.
+
+    Raises:
+        RegistryError: An outcome's key is not known.
+    """
+    if failed.num_rows == 0:
+        return
+    messages = failed.column("message").cast(pa.string())
+    columns = [
+        storable_column(failed.column("cause")),
+        storable_column(failed.column("error")),
+        storable_column(pc.replace_substring_regex(messages, _VARIABLE, "#")),
+        storable_column(failed.column("frame")),
+        storable_column(failed.column("traceback")),
+    ]
+    database.fill(
+        connection,
+        incoming_failures,
+        [
+            storable_column(failed.column("level")),
+            digests(failed.column("key_id").to_pylist()),
+            signature_ids(database, connection, columns),
+        ],
+    )
+    found = sa.select(sa.literal(run), keys.c.id, incoming_failures.c.signature).join_from(
+        incoming_failures, keys, _same_key(incoming_failures, model_set)
+    )
+    add = sa.insert(failures).from_select(["run", "key", "signature"], found)
+    _insert_all(connection, add, failed.num_rows)
+
+
+def ids_of(database: Database, connection: sa.Connection, names: pa.ChunkedArray) -> dict[str, int]:
+    """Candidate to id, for all names of a column; those that are new are added."""
+    wanted = pc.unique(names).to_pylist()
+    found = sa.select(candidates.c.name, candidates.c.id).where(candidates.c.name.in_(wanted))
+    known = {row.name: row.id for row in connection.execute(found)}
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        add = (
+            database.upsert(candidates).values([{"name": name} for name in missing]).on_conflict_do_nothing()
+        )
+        connection.execute(add)
+        known = {row.name: row.id for row in connection.execute(found)}
+    return known
+
+
+def signature_ids(
+    database: Database, connection: sa.Connection, columns: Sequence[Sequence[str]]
+) -> list[int]:
+    """The signature of every failure; those that are new are added, with the first one's traceback.
+
+    Args:
+        database: The database.
+        connection: In a transaction.
+        columns: Cause, error, message, frame and traceback.
+    """
+    marks: list[bytes] = []
+    first: dict[bytes, dict[str, Any]] = {}
+    for cause, error, whole, frame, traceback in zip(*columns, strict=True):
+        message = whole[:_MESSAGE_LENGTH]
+        mark = blake2b("\0".join((cause, error, message, frame)).encode(), digest_size=16).digest()
+        marks.append(mark)
+        if mark not in first:
+            first[mark] = {
+                "digest": mark,
+                "cause": cause,
+                "error": error,
+                "message": message,
+                "frame": frame,
+                "traceback": traceback[-_TRACEBACK_LENGTH:],
+            }
+    known: dict[bytes, int] = {}
+    for start in range(0, len(first), _IN_ONE_QUERY):
+        part = list(first)[start : start + _IN_ONE_QUERY]
+        found = sa.select(signatures.c.digest, signatures.c.id).where(signatures.c.digest.in_(part))
+        known.update((bytes(row.digest), row.id) for row in connection.execute(found))
+        missing = [first[mark] for mark in part if mark not in known]
+        if missing:
+            connection.execute(database.upsert(signatures).on_conflict_do_nothing(), missing)
+            known.update((bytes(row.digest), row.id) for row in connection.execute(found))
+    return [known[mark] for mark in marks]
+
+
+def _same_key(incoming: sa.Table, model_set: int) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        keys.c.model_set == model_set, keys.c.level == incoming.c.level, keys.c.key_id == incoming.c.key_id
+    )
+
+
+def _insert_all(connection: sa.Connection, add: sa.Insert, expected: int) -> None:
+    """Insert as many rows as expected: one per key, every key known."""
+    found = connection.execute(add, execution_options={"preserve_rowcount": True}).rowcount
+    if found != expected:
+        raise RegistryError(
+            f"{expected:,} keys have outcomes and {found:,} of them were registered when the run started; "
+            "the receipt belongs to another run"
+        )

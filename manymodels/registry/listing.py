@@ -1,0 +1,405 @@
+"""Looking around: model sets, models, one key's past, failures, and two runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from manymodels.exceptions import NotFoundError
+from manymodels.registry.columns import hex_ids, looked_up
+from manymodels.registry.connected import CHAMPION, moment
+from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts
+from manymodels.registry.key_columns import KeyColumns
+from manymodels.registry.records import LATEST, AliasMove, ModelHistory, ModelRow, ModelSetRecord, Signature
+from manymodels.registry.schema import (
+    alias_events,
+    alias_moves,
+    alias_names,
+    aliases,
+    candidates,
+    failures,
+    keys,
+    model_sets,
+    runs,
+    segments,
+    signatures,
+    versions,
+)
+from manymodels.registry.staging import wanted
+
+__all__ = ["Listing"]
+
+_EXAMPLES = 5
+_FAILED = pa.schema(
+    [
+        ("key_id", pa.binary()),
+        ("level", pa.string()),
+        ("display", pa.string()),
+        ("cause", pa.string()),
+        ("error", pa.string()),
+        ("message", pa.string()),
+    ]
+)
+
+
+class Listing(KeyColumns):
+    """What the registry holds."""
+
+    def model_sets(self) -> list[ModelSetRecord]:
+        """Every model set, by name."""
+
+        def work(connection: sa.Connection) -> list[ModelSetRecord]:
+            pointing = (
+                sa.select(alias_names.c.model_set, alias_names.c.name, sa.func.count().label("models"))
+                .select_from(
+                    aliases.join(alias_names, alias_names.c.id == aliases.c.alias).join(
+                        keys, keys.c.id == aliases.c.key
+                    )
+                )
+                .where(
+                    alias_names.c.name.in_((LATEST, CHAMPION)), aliases.c.run.is_not(None), keys.c.level == ""
+                )
+                .group_by(alias_names.c.model_set, alias_names.c.name)
+            )
+            counts = {(line.model_set, line.name): line.models for line in connection.execute(pointing)}
+            newest = sa.select(sa.func.max(runs.c.id), sa.func.count()).group_by(runs.c.model_set)
+            number = {line[0]: line[1] for line in connection.execute(newest)}
+            tasks = sa.select(runs.c.id, runs.c.model_set, runs.c.task).where(runs.c.id.in_(list(number)))
+            tasked = {line.model_set: (line.task, number[line.id]) for line in connection.execute(tasks)}
+            shown = (
+                sa.select(runs.c.model_set, sa.func.max(runs.c.id).label("run"))
+                .where(runs.c.published)
+                .group_by(runs.c.model_set)
+                .subquery()
+            )
+            named = sa.select(shown.c.model_set, runs.c.run_id).join(runs, runs.c.id == shown.c.run)
+            latest = {line.model_set: line.run_id for line in connection.execute(named)}
+            return [
+                ModelSetRecord(
+                    name=line.name,
+                    task=tasked[line.id][0],
+                    runs=tasked[line.id][1],
+                    models=counts.get((line.id, LATEST), 0),
+                    champions=counts.get((line.id, CHAMPION), 0),
+                    latest_run=latest.get(line.id),
+                )
+                for line in connection.execute(sa.select(model_sets).order_by(model_sets.c.name))
+                if line.id in tasked
+            ]
+
+        return self._db.read(work)
+
+    def models(
+        self,
+        model_set: str,
+        *,
+        alias: str = CHAMPION,
+        where: str | None = None,
+        level: str | None = "",
+        limit: int | None = 100,
+        offset: int = 0,
+    ) -> pa.Table:
+        """The models that an alias points at, in the order in which their keys were registered.
+
+        Args:
+            model_set: Name of the model set.
+            alias: The alias to follow; ``latest`` for every key's newest version.
+            where: An SQL expression over the table returned and the key columns: ``metric > 1 AND region = 'N'``.
+            level: Only this rung; empty for keys; all when None.
+            limit: At most so many.
+            offset: After so many.
+
+        Returns:
+            ``key_id``, ``level``, ``key`` (as people write it), ``version``, ``run_id``, ``candidate``, ``metric``,
+            ``cutoff``, ``seconds``.
+
+        Raises:
+            UsageError: ``where`` is no expression over these columns.
+            NotFoundError: The model set or alias is not there.
+        """
+
+        def work(connection: sa.Connection) -> Any:
+            owner = self._model_set(connection, model_set)
+            same = ("key_id", "level", "display", "candidate", "metric", "cutoff", "seconds")
+            page = (limit, offset) if where is None else (None, 0)
+            fleet = read_fleet(
+                self._db,
+                connection,
+                pointed_at(self._alias(connection, owner, alias)),
+                (*same, "run") if where is None else (*same, "run", "canonical"),
+                level=level,
+                limit=page[0],
+                offset=page[1],
+            )
+            facts = run_facts(connection, owner, "number", "run_id")
+            table = pa.table(
+                {
+                    "key_id": fleet.column("key_id"),
+                    "level": fleet.column("level"),
+                    "key": fleet.column("display"),
+                    "version": looked_up(fleet.column("run"), facts["number"], pa.int64()),
+                    "run_id": looked_up(fleet.column("run"), facts["run_id"], pa.string()),
+                    **{name: fleet.column(name) for name in ("candidate", "metric", "cutoff", "seconds")},
+                }
+            )
+            return table if where is None else (table, fleet.column("canonical"))
+
+        found = self._db.read(work)
+        if where is None:
+            return found
+        from manymodels.registry.filters import matching
+
+        table, canonical = found
+        return matching(table, canonical, self.key_columns(model_set), where).slice(offset, limit)
+
+    def model_history(self, model_set: str, key_id: str, *, level: str = "") -> ModelHistory:
+        """Every published version of one key, and every move of its aliases.
+
+        Raises:
+            NotFoundError: The model set or the key is not there.
+        """
+
+        def work(connection: sa.Connection) -> ModelHistory:
+            owner = self._model_set(connection, model_set)
+            self._want(connection, [key_id])
+            key = connection.execute(
+                sa.select(keys.c.id, keys.c.display)
+                .join(wanted, wanted.c.key_id == keys.c.key_id)
+                .where(keys.c.model_set == owner, keys.c.level == level)
+            ).first()
+            if key is None:
+                raise NotFoundError(
+                    f"no such key in {model_set!r}; `manymodels models list` lists them", key=key_id
+                )
+            return ModelHistory(
+                key_id=key_id,
+                key=key.display,
+                level=level,
+                versions=tuple(_versions(connection, owner, key.id)),
+                moves=tuple(_moves_of(connection, owner, key.id)),
+            )
+
+        return self._db.read(work)
+
+    def failures(self, run_id: str) -> list[Signature]:
+        """A run's failures, those that look the same together, the most frequent first.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+
+        def work(connection: sa.Connection) -> list[Signature]:
+            run = self._run(connection, run_id).id
+            place = sa.func.row_number().over(partition_by=failures.c.signature, order_by=failures.c.key)
+            ranked = (
+                sa.select(failures.c.signature, failures.c.key, place.label("place"))
+                .where(failures.c.run == run)
+                .subquery()
+            )
+            examples: dict[int, list[tuple[str, str]]] = {}
+            shown = (
+                sa.select(ranked.c.signature, keys.c.display, keys.c.key_id)
+                .join(keys, keys.c.id == ranked.c.key)
+                .where(ranked.c.place <= _EXAMPLES)
+                .order_by(ranked.c.signature, ranked.c.place)
+            )
+            for signature, display, key_id in connection.execute(shown):
+                examples.setdefault(signature, []).append((display, key_id.hex()))
+            counted = (
+                sa.select(failures.c.signature, sa.func.count().label("count"))
+                .where(failures.c.run == run)
+                .group_by(failures.c.signature)
+                .subquery()
+            )
+            lines = connection.execute(
+                sa.select(signatures, counted.c.count)
+                .join(counted, counted.c.signature == signatures.c.id)
+                .order_by(counted.c.count.desc(), signatures.c.id)
+            )
+            return [
+                Signature(
+                    cause=line.cause,
+                    error=line.error,
+                    message=line.message,
+                    frame=line.frame,
+                    traceback=line.traceback,
+                    count=line[-1],
+                    keys=tuple(display for display, _ in examples[line.id]),
+                    key_ids=tuple(key_id for _, key_id in examples[line.id]),
+                )
+                for line in lines
+            ]
+
+        return self._db.read(work)
+
+    def failed_keys(self, run_id: str) -> pa.Table:
+        """Every key that failed in a run.
+
+        Returns:
+            ``key_id``, ``level``, ``key`` (as people write it), ``cause``, ``error``, ``message``.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+
+        def work(connection: sa.Connection) -> pa.Table:
+            statement = (
+                sa.select(
+                    keys.c.key_id,
+                    keys.c.level,
+                    keys.c.display,
+                    signatures.c.cause,
+                    signatures.c.error,
+                    signatures.c.message,
+                )
+                .select_from(
+                    failures.join(keys, keys.c.id == failures.c.key).join(
+                        signatures, signatures.c.id == failures.c.signature
+                    )
+                )
+                .where(failures.c.run == self._run(connection, run_id).id)
+                .order_by(keys.c.level, keys.c.id)
+            )
+            found = self._db.fetch(connection, statement, _FAILED)
+            found = found.set_column(0, "key_id", hex_ids(found.column("key_id")))
+            return found.rename_columns(["key_id", "level", "key", "cause", "error", "message"])
+
+        return self._db.read(work)
+
+    def compare(self, run_a: str, run_b: str, *, higher_is_better: bool = False) -> pa.Table:
+        """Every key's newest version as of two runs, side by side.
+
+        Args:
+            run_a: A published run.
+            run_b: Another one of the same model set.
+            higher_is_better: Of the metric.
+
+        Returns:
+            ``key_id``, ``key`` (as people write it), ``version_a``, ``version_b``, ``metric_a``, ``metric_b``,
+            ``change`` (b minus a) and ``verdict``: ``better``, ``worse``, ``same``, ``unknown`` (a metric is
+            missing), ``new`` or ``gone``.
+
+        Raises:
+            NotFoundError: One of the runs is not there or not published, or they are of two model sets.
+        """
+
+        def work(connection: sa.Connection) -> tuple[pa.Table, pa.Table]:
+            first = self._published(connection, run_a)
+            second = self._published(connection, run_b, first.model_set)
+            names = ("key", "key_id", "display", "run", "metric")
+            a, b = (read_fleet(self._db, connection, as_of(run), names, level="") for run in (first, second))
+            numbers = run_facts(connection, first.model_set, "number")["number"]
+            return _versioned(a, numbers, "a"), _versioned(b, numbers, "b")
+
+        a, b = self._db.read(work)
+        both = a.join(b, ["key", "key_id", "display"], join_type="full outer").sort_by("key")
+        change = pc.subtract(both.column("metric_b"), both.column("metric_a"))
+        gain = change if higher_is_better else pc.negate(change)
+        old, new = both.column("version_a"), both.column("version_b")
+        cases = {
+            "new": pc.is_null(old),
+            "gone": pc.is_null(new),
+            "same": pc.or_kleene(pc.equal(old, new), pc.equal(change, 0.0)),
+            "unknown": pc.is_null(change),
+            "better": pc.greater(gain, 0.0),
+        }
+        conditions = pc.make_struct(
+            *(pc.fill_null(case, False) for case in cases.values()), field_names=cases
+        )
+        shown = both.select(["key_id", "display", "version_a", "version_b", "metric_a", "metric_b"])
+        return (
+            shown.rename_columns({"display": "key"})
+            .append_column("change", change)
+            .append_column("verdict", pc.case_when(conditions, *cases, "worse"))
+        )
+
+
+def _versioned(fleet: pa.Table, numbers: dict[int, Any], side: str) -> pa.Table:
+    return pa.table(
+        {
+            **{name: fleet.column(name) for name in ("key", "key_id", "display")},
+            f"version_{side}": looked_up(fleet.column("run"), numbers, pa.int64()),
+            f"metric_{side}": fleet.column("metric"),
+        }
+    )
+
+
+def _versions(connection: sa.Connection, model_set: int, key: int) -> Iterable[ModelRow]:
+    """The published versions of a key, newest first."""
+    pointing = (
+        sa.select(aliases.c.run, alias_names.c.name)
+        .join(alias_names, alias_names.c.id == aliases.c.alias)
+        .where(aliases.c.key == key, alias_names.c.model_set == model_set)
+    )
+    names: dict[int, list[str]] = {}
+    for run, name in connection.execute(pointing):
+        names.setdefault(run, []).append(name)
+    statement = (
+        sa.select(
+            versions,
+            runs.c.number,
+            runs.c.run_id,
+            runs.c.ended,
+            segments.c.path,
+            segments.c.sha256,
+            candidates.c.name.label("candidate_name"),
+        )
+        .join(runs, runs.c.id == versions.c.run)
+        .join(segments, segments.c.id == versions.c.segment)
+        .join(candidates, candidates.c.id == versions.c.candidate)
+        .where(runs.c.model_set == model_set, runs.c.published, versions.c.key == key)
+        .order_by(runs.c.number.desc())
+    )
+    for line in connection.execute(statement):
+        yield ModelRow(
+            version=line.number,
+            run_id=line.run_id,
+            candidate=line.candidate_name,
+            metric=line.metric,
+            cutoff=line.cutoff,
+            seconds=line.seconds,
+            content="" if line.content is None else line.content.hex(),
+            trained=None if line.ended is None else moment(line.ended),
+            segment=line.path,
+            segment_row=line.segment_row,
+            sha256=line.sha256.hex(),
+            aliases=tuple(sorted(names.get(line.run, ()))),
+        )
+
+
+def _moves_of(connection: sa.Connection, model_set: int, key: int) -> Iterable[AliasMove]:
+    """The moves of a key's aliases, newest first."""
+    before, after = runs.alias("before_run"), runs.alias("after_run")
+    statement = (
+        sa.select(
+            alias_moves,
+            alias_events,
+            alias_names.c.name,
+            before.c.number.label("version_before"),
+            after.c.number.label("version_after"),
+        )
+        .select_from(
+            alias_events.join(alias_moves, alias_moves.c.event == alias_events.c.id)
+            .join(alias_names, alias_names.c.id == alias_events.c.alias)
+            .outerjoin(before, before.c.id == alias_moves.c.before)
+            .outerjoin(after, after.c.id == alias_moves.c.after)
+        )
+        .where(alias_events.c.model_set == model_set, alias_moves.c.key == key)
+        .order_by(alias_events.c.id.desc())
+    )
+    for line in connection.execute(statement):
+        yield AliasMove(
+            event=line.event,
+            kind=line.kind,
+            alias=line.name,
+            at=moment(line.at),
+            by=line.by,
+            why=line.why,
+            before=line.version_before,
+            after=line.version_after,
+            undone=line.undone,
+        )

@@ -1,0 +1,348 @@
+"""What the registry hands out: frozen values for one thing each; whole fleets are ``pyarrow`` tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from manymodels.records import Cause
+
+__all__ = [
+    "LATEST",
+    "AliasEvent",
+    "AliasMove",
+    "DamagedSegment",
+    "EventKind",
+    "ModelHistory",
+    "ModelRow",
+    "ModelSetRecord",
+    "Promotion",
+    "PromotionRule",
+    "RebuildReport",
+    "RunRecord",
+    "RunState",
+    "ScoreRecord",
+    "Signature",
+    "VerifyReport",
+]
+
+RunState = Literal["running", "completed", "failed_gate", "failed", "interrupted"]
+EventKind = Literal["publish", "promote", "rollback"]
+PromotionRule = Literal["better", "always", "never"]
+
+LATEST = "latest"
+"""The alias that points at every key's newest published version; it moves by itself and cannot be promoted."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, as the registry knows it.
+
+    Attributes:
+        id: ``<model set>-<number>``; unique in the store.
+        model_set: Name of the model set.
+        number: Counts the model set's runs; the version of the models that the run trained.
+        task: The job's task.
+        state: ``running``, ``completed``, ``failed_gate``, ``failed`` or ``interrupted``.
+        job: The job, JSON.
+        job_hash: Fingerprint of the job.
+        code_hash: Fingerprint of code and libraries.
+        libraries: Library to version.
+        dataset: Fingerprint of the partition store.
+        batches: Batches that the run needs.
+        counts: State to keys, once published.
+        reason: Why it failed or was interrupted.
+        started: When it started, UTC.
+        heartbeat: When its driver was last seen, UTC.
+        ended: When it ended, UTC; None while it runs.
+        seconds: Wall time without start-up, once published.
+        startup_seconds: Cluster start and imports, once published.
+        outcomes_path: The outcomes of all keys, relative to the store's root, once published.
+        promoted: Keys whose alias moved when it was published.
+        cancel_requested: Whether somebody asked it to stop.
+        published: Whether readers see its models.
+    """
+
+    id: str
+    model_set: str
+    number: int
+    task: str
+    state: RunState
+    job: str = field(repr=False)
+    job_hash: str = field(repr=False)
+    code_hash: str = field(repr=False)
+    libraries: Mapping[str, str] = field(repr=False)
+    dataset: str = field(repr=False)
+    batches: int
+    counts: Mapping[str, int]
+    reason: str
+    started: dt.datetime
+    heartbeat: dt.datetime = field(repr=False)
+    ended: dt.datetime | None
+    seconds: float | None
+    startup_seconds: float | None = field(repr=False)
+    outcomes_path: str = field(repr=False)
+    promoted: int
+    cancel_requested: bool
+    published: bool
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """Which new versions become live when a run is published.
+
+    Attributes:
+        alias: The alias that moves.
+        rule: ``better``, ``always`` or ``never``.
+        min_gain: How much better, relative to the champion's metric (0.05 is 5 %).
+        higher_is_better: Of the metric.
+    """
+
+    alias: str
+    rule: PromotionRule
+    min_gain: float = 0.0
+    higher_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class AliasEvent:
+    """One change of aliases, or the publication of a run.
+
+    Attributes:
+        number: Counts the store's events; names the event's file.
+        kind: ``publish``, ``promote`` or ``rollback``.
+        model_set: Name of the model set.
+        alias: The alias concerned; None when a run was published without promotion.
+        run_id: The run that was published; None otherwise.
+        at: When, UTC.
+        by: Who.
+        why: Why, as they said.
+        filter: How the keys were chosen, as they said; empty for the whole fleet.
+        moved: Keys whose alias moved (rungs of the ladder move too, and are not counted).
+    """
+
+    number: int
+    kind: EventKind
+    model_set: str
+    alias: str | None
+    run_id: str | None
+    at: dt.datetime
+    by: str
+    why: str
+    filter: str
+    moved: int
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One key's part in an event.
+
+    Attributes:
+        event: Number of the event.
+        kind: Of the event.
+        alias: The alias that moved.
+        at: When, UTC.
+        by: Who.
+        why: Why.
+        before: Version that the alias pointed at; None when it was nowhere.
+        after: Version that it points at now; None when it points nowhere.
+        undone: Number of the rollback that undid it; None when none did.
+    """
+
+    event: int
+    kind: EventKind
+    alias: str
+    at: dt.datetime
+    by: str
+    why: str
+    before: int | None
+    after: int | None
+    undone: int | None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One published version of one key's model.
+
+    Attributes:
+        version: Number of the run that trained it.
+        run_id: That run.
+        candidate: The winning candidate.
+        metric: On the job's metric; None when it was not evaluated.
+        cutoff: Last training time: microseconds since 1970 UTC, or the position.
+        seconds: Wall time of its training.
+        content: Fingerprint of the rows it was trained on, hex.
+        trained: When its run ended, UTC.
+        segment: File that holds it, relative to the store's root.
+        segment_row: Its row in that file.
+        sha256: Of that file, hex.
+        aliases: Aliases that point at it, sorted.
+    """
+
+    version: int
+    run_id: str
+    candidate: str
+    metric: float | None
+    cutoff: int | None
+    seconds: float
+    content: str
+    trained: dt.datetime | None
+    segment: str = field(repr=False)
+    segment_row: int = field(repr=False)
+    sha256: str = field(repr=False)
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelHistory:
+    """Everything the registry knows of one key.
+
+    Attributes:
+        key_id: The key.
+        key: As people write it.
+        level: Empty for keys; the rung's name for a rung.
+        versions: Newest first.
+        moves: Alias moves, newest first.
+    """
+
+    key_id: str
+    key: str
+    level: str
+    versions: tuple[ModelRow, ...]
+    moves: tuple[AliasMove, ...]
+
+
+@dataclass(frozen=True)
+class ModelSetRecord:
+    """A model set at a glance.
+
+    Attributes:
+        name: Its name.
+        task: Of its newest run.
+        runs: Runs, of any state.
+        models: Keys with a published version.
+        champions: Keys with a champion.
+        latest_run: Id of the newest published run; None when there is none.
+    """
+
+    name: str
+    task: str
+    runs: int
+    models: int
+    champions: int
+    latest_run: str | None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Failures of a run that look the same.
+
+    Attributes:
+        cause: ``exception``, ``crash``, ``timeout``, ``memory`` or ``data``.
+        error: Exception class, signal, or the limit that was hit.
+        message: With numbers and addresses left out, so that it is the same for all.
+        frame: ``file:function`` where it happened.
+        traceback: Of the first failure that looked like this, in any run.
+        count: Keys that failed like this in the run.
+        keys: Examples, as people write them.
+        key_ids: Of the examples.
+    """
+
+    cause: Cause
+    error: str
+    message: str
+    frame: str
+    traceback: str = field(repr=False)
+    count: int
+    keys: tuple[str, ...]
+    key_ids: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """A scoring, as the registry knows it.
+
+    Attributes:
+        id: ``<model set>-score-<number>``; unique in the store.
+        model_set: Name of the model set.
+        number: Counts the model set's scorings.
+        alias: The alias that served; None when a run did.
+        run_id: The run that served; None when an alias did.
+        input: Fingerprint of the input.
+        output: Where the predictions are.
+        state: ``running``, ``completed``, ``failed_gate``, ``failed`` or ``interrupted``.
+        reason: Why it failed.
+        counts: What became of the keys and rows.
+        started: When, UTC.
+        ended: When, UTC; None while it runs.
+        seconds: Wall time without start-up.
+        startup_seconds: Cluster start and imports.
+    """
+
+    id: str
+    model_set: str
+    number: int
+    alias: str | None
+    run_id: str | None
+    input: str
+    output: str
+    state: RunState
+    reason: str
+    counts: Mapping[str, int]
+    started: dt.datetime
+    ended: dt.datetime | None
+    seconds: float | None
+    startup_seconds: float | None
+
+
+@dataclass(frozen=True)
+class DamagedSegment:
+    """A segment that cannot be served.
+
+    Attributes:
+        path: Relative to the store's root.
+        problem: What is wrong with it.
+        models: Published versions in it.
+        keys: Their keys, as people write them.
+        key_ids: Of the keys.
+    """
+
+    path: str
+    problem: str
+    models: int
+    keys: tuple[str, ...] = field(repr=False)
+    key_ids: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What ``store verify`` found.
+
+    Attributes:
+        segments: Segments of published runs.
+        bytes: Their size.
+        damaged: Those that are missing or not what was recorded.
+    """
+
+    segments: int
+    bytes: int
+    damaged: tuple[DamagedSegment, ...]
+
+
+@dataclass(frozen=True)
+class RebuildReport:
+    """What ``store rebuild`` restored.
+
+    Attributes:
+        runs: Published runs.
+        versions: Their models.
+        events: Alias events.
+        damaged: Segments that could not be read; their models are not in the new registry.
+    """
+
+    runs: int
+    versions: int
+    events: int
+    damaged: tuple[str, ...]

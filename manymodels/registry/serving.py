@@ -1,0 +1,231 @@
+"""Reading whole fleets: what planning compares with, what scoring reads, and one key's fitted model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from manymodels.exceptions import NotFoundError, UsageError
+from manymodels.registry.columns import hex_ids, looked_up
+from manymodels.registry.connected import CHAMPION
+from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts
+from manymodels.registry.key_columns import KeyColumns
+from manymodels.registry.records import LATEST
+from manymodels.registry.schema import aliases, failures, keys, runs, segments, versions
+
+if TYPE_CHECKING:
+    from manymodels.models.contract import FittedModel
+
+__all__ = ["Serving"]
+
+_SERVED = (
+    "key_id", "level", "canonical", "display", "version", "run_id", "candidate", "metric", "cutoff", "segment", "sha256",
+    "segment_row",
+)  # fmt: skip
+_HISTORY = pa.schema(
+    [
+        ("key_id", pa.string()),
+        ("level", pa.string()),
+        ("version", pa.int64()),
+        ("content", pa.binary(16)),
+        ("job_hash", pa.string()),
+        ("code_hash", pa.string()),
+        ("candidate", pa.string()),
+        ("metric", pa.float64()),
+        ("seconds", pa.float64()),
+        ("cutoff", pa.int64()),
+        ("failed_last", pa.bool_()),
+    ]
+)
+_FAILED = pa.schema(
+    [("key", pa.int64()), ("key_id", pa.binary()), ("level", pa.string()), ("run", pa.int64())]
+)
+
+
+class Serving(KeyColumns):
+    """Fleets and models."""
+
+    def history(self, model_set: str) -> pa.Table:
+        """What is known of every key that was ever trained or failed.
+
+        Returns:
+            ``key_id``, ``level``, and of the newest published version ``version``, ``content``, ``job_hash``,
+            ``code_hash``, ``candidate``, ``metric``, ``seconds``, ``cutoff`` (null without a version); and
+            ``failed_last``: whether the key's last attempt, in a run that is over, failed. Empty for a new model set.
+
+        Raises:
+            RegistryError: The database could not be used.
+        """
+
+        def work(connection: sa.Connection) -> pa.Table:
+            try:
+                owner = self._model_set(connection, model_set)
+            except NotFoundError:
+                return _HISTORY.empty_table()
+            newest = read_fleet(
+                self._db,
+                connection,
+                pointed_at(self._alias(connection, owner, LATEST)),
+                ("key", "key_id", "level", "run", "content", "candidate", "metric", "seconds", "cutoff"),
+            )
+            statement = (
+                sa.select(keys.c.id, keys.c.key_id, keys.c.level, sa.func.max(failures.c.run))
+                .select_from(
+                    failures.join(runs, runs.c.id == failures.c.run).join(keys, keys.c.id == failures.c.key)
+                )
+                .where(runs.c.model_set == owner, runs.c.state != "running")
+                .group_by(keys.c.id)
+            )
+            failed = self._db.fetch(connection, statement, _FAILED)
+            return _with_failures(
+                newest, failed, run_facts(connection, owner, "number", "job_hash", "code_hash")
+            )
+
+        return self._db.read(work)
+
+    def served(self, model_set: str, alias: str | None = None, *, run_id: str | None = None) -> pa.Table:
+        """Where every key's live model is; the rungs of the ladder are among them.
+
+        Args:
+            model_set: Name of the model set.
+            alias: The alias to follow; ``champion`` when neither is given.
+            run_id: Instead: every key's newest version as of this run.
+
+        Returns:
+            ``key_id``, ``level``, ``canonical``, ``display``, ``version``, ``run_id``, ``candidate``, ``metric``,
+            ``cutoff``, ``segment``, ``sha256``, ``segment_row``.
+
+        Raises:
+            UsageError: Both an alias and a run.
+            NotFoundError: The model set, alias or run is not there.
+            RegistryError: The database could not be used.
+        """
+        if alias is not None and run_id is not None:
+            raise UsageError("give an alias or a run, not both")
+
+        def work(connection: sa.Connection) -> pa.Table:
+            owner = self._model_set(connection, model_set)
+            if run_id is not None:
+                chosen = as_of(self._published(connection, run_id, owner))
+            else:
+                chosen = pointed_at(self._alias(connection, owner, alias or CHAMPION))
+            same = ("key_id", "level", "canonical", "display", "candidate", "metric", "cutoff", "segment_row")
+            fleet = read_fleet(self._db, connection, chosen, (*same, "run", "segment"))
+            facts = run_facts(connection, owner, "number", "run_id")
+            files = sa.select(segments.c.id, segments.c.path, segments.c.sha256).join(
+                runs, runs.c.id == segments.c.run
+            )
+            paths, sums = {}, {}
+            for line in connection.execute(files.where(runs.c.model_set == owner)):
+                paths[line.id], sums[line.id] = line.path, line.sha256.hex()
+            whole = {
+                **{name: fleet.column(name) for name in same},
+                "version": looked_up(fleet.column("run"), facts["number"], pa.int64()),
+                "run_id": looked_up(fleet.column("run"), facts["run_id"], pa.string()),
+                "segment": looked_up(fleet.column("segment"), paths, pa.string()),
+                "sha256": looked_up(fleet.column("segment"), sums, pa.string()),
+            }
+            return pa.table({name: whole[name] for name in _SERVED})
+
+        return self._db.read(work)
+
+    def load(
+        self,
+        model_set: str,
+        *,
+        alias: str = CHAMPION,
+        version: int | None = None,
+        key_id: str | None = None,
+        **key: Any,
+    ) -> FittedModel:
+        """One key's fitted model.
+
+        Args:
+            model_set: Name of the model set.
+            alias: The alias to follow.
+            version: Instead: this version.
+            key_id: The key, by its id.
+            key: The key, by the values of its columns: ``store=17``.
+
+        Raises:
+            UsageError: The key is not given by all of its columns.
+            NotFoundError: The model set, alias, key or version is not there.
+            DamagedError: The file that holds it is not what was recorded.
+            RegistryError: The database could not be used.
+        """
+        from manymodels.artifacts.segments import SegmentReader
+        from manymodels.partitioning.keys import make_key
+
+        columns = self.key_columns(model_set)
+        if key_id is None:
+            if set(key) != set(columns):
+                raise UsageError(
+                    f"a key of {model_set!r} is given by {', '.join(columns)}; found {', '.join(key) or 'none'}"
+                )
+            key_id = make_key([key[column] for column in columns]).key_id
+        elif key:
+            raise UsageError("a key is given by its id or by its columns, not both")
+        shown = ", ".join(f"{column}={value!r}" for column, value in key.items()) or key_id
+
+        def work(connection: sa.Connection) -> Any:
+            owner = self._model_set(connection, model_set)
+            wanted = sa.and_(
+                keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == bytes.fromhex(str(key_id))
+            )
+            place = sa.select(segments.c.path, segments.c.sha256, versions.c.segment_row).select_from(
+                keys.join(versions, versions.c.key == keys.c.id).join(
+                    segments, segments.c.id == versions.c.segment
+                )
+            )
+            if version is not None:
+                place = place.join(runs, runs.c.id == versions.c.run).where(
+                    runs.c.number == version, runs.c.published
+                )
+            else:
+                pointer = sa.and_(aliases.c.key == keys.c.id, aliases.c.run == versions.c.run)
+                place = place.join(aliases, pointer).where(
+                    aliases.c.alias == self._alias(connection, owner, alias)
+                )
+            return connection.execute(place.where(wanted)).first()
+
+        found = self._db.read(work)
+        if found is None:
+            asked = f"version {version}" if version is not None else alias
+            kinds = ", ".join(f"{column} ({kind})" for column, kind in self.key_kinds(model_set).items())
+            raise NotFoundError(
+                f"no {asked} of {model_set!r} for this key; its key columns are {kinds}; "
+                "`manymodels models history` shows what there is",
+                key=shown,
+            )
+        return SegmentReader(self.storage).load(found.path, found.sha256.hex(), found.segment_row)
+
+
+def _with_failures(newest: pa.Table, failed: pa.Table, facts: dict[str, dict[int, Any]]) -> pa.Table:
+    """Every key's newest version, whether it failed since, and the keys that only ever failed."""
+    keys_failed = failed.column("key").to_pylist()
+    last = dict(zip(keys_failed, failed.column("run").to_pylist(), strict=True))
+    since = pc.greater(looked_up(newest.column("key"), last, pa.int64()), newest.column("run"))
+    same = {name: newest.column(name) for name in newest.column_names if name not in ("key", "run")}
+    kinds = {field.name: field.type for field in _HISTORY}
+    seen = pa.table(
+        {
+            **same,
+            "version": looked_up(newest.column("run"), facts["number"], kinds["version"]),
+            "job_hash": looked_up(newest.column("run"), facts["job_hash"], kinds["job_hash"]),
+            "code_hash": looked_up(newest.column("run"), facts["code_hash"], kinds["code_hash"]),
+            "failed_last": pc.fill_null(since, False),
+        }
+    )
+    never = failed.filter(pc.invert(pc.is_in(failed.column("key"), newest.column("key").combine_chunks())))
+    only_failed = pa.table(
+        {
+            "key_id": hex_ids(never.column("key_id")),
+            "level": never.column("level"),
+            "failed_last": pa.array([True] * never.num_rows, pa.bool_()),
+        }
+    )
+    both = pa.concat_tables([seen, only_failed], promote_options="default")
+    return both.select(_HISTORY.names).cast(_HISTORY)

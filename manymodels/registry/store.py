@@ -1,0 +1,217 @@
+"""The store's marker file, and the way from a store to its registry's database."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError
+from manymodels.registry import schema
+from manymodels.registry.database import WAIT, Database, parse_url, sqlite_url
+from manymodels.registry.migrations import revision_of, upgrade
+from manymodels.storage import Storage
+
+__all__ = [
+    "FORMAT",
+    "StoreMarker",
+    "StorePlace",
+    "init_store",
+    "open_database",
+    "read_marker",
+    "write_marker",
+]
+
+FORMAT = 1
+"""The store's format: raised when an older version could misread the store's files."""
+
+_MARKER = "store.json"
+_DATABASE = "registry.db"
+_INIT_LOCK = 0x6D616E79  # PostgreSQL's advisory locks are numbers
+_SECRETS = ("password", "sslpassword")
+
+
+class StorePlace(Protocol):
+    """Where a store is: a job's ``store`` section."""
+
+    @property
+    def path(self) -> str:
+        """Folder or URL."""
+
+    @property
+    def registry(self) -> str | None:
+        """Database URL; None is an SQLite file in the folder."""
+
+
+@dataclass(frozen=True)
+class StoreMarker:
+    """What ``store.json`` says.
+
+    Attributes:
+        store_id: The same as in the registry's database: a registry serves one store.
+        registry: The database's URL, without secrets; None is an SQLite file in the folder.
+    """
+
+    store_id: str
+    registry: str | None
+
+
+def read_marker(storage: Storage) -> StoreMarker | None:
+    """The store's marker; None when there is no store.
+
+    Raises:
+        StoreFormatError: The store is of another format.
+        StoreError: The marker cannot be read.
+    """
+    try:
+        content = storage.read(_MARKER)
+    except NotFoundError:
+        return None
+    try:
+        fields = json.loads(content)
+        found = fields["format"]
+        if found == FORMAT:
+            return StoreMarker(fields["store_id"], fields["registry"])
+    except (ValueError, TypeError, KeyError):
+        raise StoreError(f"{storage.absolute(_MARKER)} is damaged; restore it from a backup") from None
+    raise StoreFormatError(
+        f"the store {storage.root} has format {found}, and this version of manymodels knows format {FORMAT}; "
+        "use the version that wrote it, or a newer one"
+    )
+
+
+def write_marker(storage: Storage, marker: StoreMarker) -> None:
+    """Write the store's marker: from now on there is a store.
+
+    Raises:
+        StoreError: It could not be written.
+    """
+    fields = {"format": FORMAT, "store_id": marker.store_id, "registry": marker.registry}
+    storage.write(_MARKER, json.dumps(fields, indent=1).encode())
+
+
+def init_store(storage: Storage, registry: str | None = None, *, wait: float = WAIT) -> Database:
+    """Make a store and its registry; a store that is there already is left as it is.
+
+    The marker is written last. Of two processes that make the same store, both end with the same one.
+
+    Args:
+        storage: Where.
+        registry: Database URL; an SQLite file in the folder when None.
+        wait: Seconds to wait for a database that is busy or away.
+
+    Raises:
+        StoreError: It could not be written, or the database serves another store.
+        RegistryError: The database could not be used.
+    """
+    if read_marker(storage) is not None:
+        return open_database(storage, registry, wait=wait)
+    if storage.is_local:
+        try:
+            Path(storage.root).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"could not make the store {storage.root}: {error.strerror}") from error
+    database = Database(_url(storage, registry), wait=wait)
+    try:
+        store_id = database.write(lambda connection: _prepare(connection, database, uuid.uuid4().hex))
+        write_marker(storage, StoreMarker(store_id, _without_secrets(registry)))
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_database(storage: Storage, registry: str | None = None, *, wait: float = WAIT) -> Database:
+    """The database of a store that is there.
+
+    Args:
+        storage: The store.
+        registry: Database URL; the one that the store was made with when None.
+        wait: Seconds to wait for a database that is busy or away.
+
+    Raises:
+        NotFoundError: There is no store.
+        StoreFormatError: The store, or its registry, is of another format.
+        StoreError: The database serves another store.
+        RegistryError: The database could not be used, or holds no registry.
+    """
+    marker = read_marker(storage)
+    if marker is None:
+        raise NotFoundError(
+            f"no store at {storage.root}; `manymodels store init` makes one, and so does `manymodels train`"
+        )
+    url = _url(storage, registry or marker.registry)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        raise RegistryError(
+            f"the store's registry {url.database} is missing; `manymodels store rebuild` makes it again from the "
+            "store's files"
+        )
+    database = Database(url, wait=wait)
+    try:
+        database.read(lambda connection: _check(connection, database.place, marker.store_id))
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _url(storage: Storage, registry: str | None) -> sa.URL:
+    if registry is not None:
+        return parse_url(registry)
+    if not storage.is_local:
+        raise StoreError(f"a store at a URL needs a `registry`, a database URL; {storage.root} has none")
+    return sqlite_url(Path(storage.root) / _DATABASE)
+
+
+def _without_secrets(registry: str | None) -> str | None:
+    if registry is None:
+        return None
+    url = parse_url(registry).difference_update_query(_SECRETS)
+    return url.set(password=None).render_as_string(hide_password=False)
+
+
+def _prepare(connection: sa.Connection, database: Database, store_id: str) -> str:
+    """Bring the database to the newest schema; the id of the store that it serves."""
+    if not database.is_sqlite:
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INIT_LOCK)))
+    found = revision_of(connection)
+    if found is None:
+        upgrade(connection)
+    _check_revision(found or schema.REVISION, database.place)
+    known = connection.execute(sa.select(schema.store.c.store_id)).scalar()
+    if known is None:
+        connection.execute(sa.insert(schema.store).values(id=1, store_id=store_id))
+        return store_id
+    if (
+        not database.is_sqlite
+        and connection.execute(sa.select(schema.runs.c.id).limit(1)).first() is not None
+    ):
+        raise StoreError(
+            f"the database {database.place} is the registry of another store; give every store a database of its own"
+        )
+    return str(known)
+
+
+def _check(connection: sa.Connection, place: str, store_id: str) -> None:
+    found = revision_of(connection)
+    if found is None:
+        raise RegistryError(
+            f"the database {place} holds no registry; `manymodels store rebuild` makes the store's registry there"
+        )
+    _check_revision(found, place)
+    if connection.execute(sa.select(schema.store.c.store_id)).scalar() != store_id:
+        raise StoreError(
+            f"the database {place} is the registry of another store; give every store a database of its own"
+        )
+
+
+def _check_revision(found: str, place: str) -> None:
+    if found != schema.REVISION:
+        raise StoreFormatError(
+            f"the registry {place} has schema {found}, and this version of manymodels knows {schema.REVISION}; "
+            "use the version that wrote it, or a newer one"
+        )
