@@ -113,20 +113,15 @@ def job_fields() -> dict[Names, JobField]:
 
 def nearest(path: Names) -> str | None:
     """The field that was probably meant: its name when it is in the same section, else its dotted path."""
-    fields = job_fields()
-    section, name = path[:-1], path[-1]
-    siblings = [known[-1] for known in fields if known[:-1] == section]
-    elsewhere = [field.dotted for known, field in fields.items() if known[-1] == name]
-    if len(elsewhere) == 1:
-        return elsewhere[0]
-    close = difflib.get_close_matches(name.lower(), siblings, n=1)
-    if close:
-        return close[0]
-    if elsewhere:
-        return elsewhere[0]
-    names = {known[-1]: field.dotted for known, field in fields.items() if not field.is_section}
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.75)
-    return names[close[0]] if close else None
+    section, name = path[:-1], path[-1].lower()
+    best, closest = None, 0.0
+    for known, field in job_fields().items():
+        sibling = known[:-1] == section
+        closeness = difflib.SequenceMatcher(None, name, known[-1]).ratio()
+        # A field of another section must be nearly the same.
+        if closeness > (0.6 if sibling else 0.75) and closeness + 0.05 * sibling > closest:
+            best, closest = known[-1] if sibling else field.dotted, closeness + 0.05 * sibling
+    return best
 
 
 def type_text(schema: dict[str, Any]) -> str:
