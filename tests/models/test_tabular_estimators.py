@@ -43,7 +43,12 @@ def test_steps_of_a_pipeline_are_built_and_named_as_make_pipeline_names_them() -
     ]
     estimator = made("sklearn.pipeline.Pipeline", {"steps": steps})
     assert isinstance(estimator, Pipeline)
-    assert [name for name, _ in estimator.steps] == ["standardscaler-1", "standardscaler-2", "passthrough", "ridge"]
+    assert [name for name, _ in estimator.steps] == [
+        "standardscaler-1",
+        "standardscaler-2",
+        "passthrough",
+        "ridge",
+    ]
     assert isinstance(estimator.steps[0][1], StandardScaler)
     assert estimator.steps[0][1].with_mean is False
     assert estimator.steps[-1][1].alpha == 2
@@ -75,7 +80,9 @@ def test_work_is_never_spread_inside_an_estimator() -> None:
     forest = made("sklearn.ensemble.RandomForestRegressor", {"n_jobs": -1})
     assert isinstance(forest, RandomForestRegressor)
     assert forest.n_jobs == 1
-    nested = made("sklearn.ensemble.BaggingRegressor", {"estimator": "sklearn.ensemble.RandomForestRegressor"})
+    nested = made(
+        "sklearn.ensemble.BaggingRegressor", {"estimator": "sklearn.ensemble.RandomForestRegressor"}
+    )
     assert nested.estimator.n_jobs == 1  # type: ignore[attr-defined]
 
 
@@ -138,12 +145,17 @@ def test_a_regressor_cannot_classify() -> None:
     assert message.endswith("sklearn.linear_model.Ridge is a regressor; the job's task is classification")
 
 
-def test_an_import_that_fails_is_told_with_its_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_fails_is_told_with_its_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "breaks_on_import.py").write_text("import not_there_either\n")
     (tmp_path / "exits_on_import.py").write_text("raise SystemExit('bye')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     message = refusal("breaks_on_import.Model")
-    assert "importing breaks_on_import failed: ModuleNotFoundError: No module named 'not_there_either'" in message
+    assert (
+        "importing breaks_on_import failed: ModuleNotFoundError: No module named 'not_there_either'"
+        in message
+    )
     assert "importing exits_on_import failed: SystemExit: bye" in refusal("exits_on_import.Model")
     assert "exits_on_import" not in sys.modules
 

@@ -100,7 +100,8 @@ def ordinal() -> Any:
             BOOSTING,
             {"max_iter": 10},
             make_pipeline(
-                ordinal(), HistGradientBoostingRegressor(max_iter=10, categorical_features=[3], random_state=11)
+                ordinal(),
+                HistGradientBoostingRegressor(max_iter=10, categorical_features=[3], random_state=11),
             ),
         ),
     ],
@@ -128,7 +129,9 @@ def test_probabilities_equal_those_of_a_plain_pipeline() -> None:
     np.testing.assert_array_equal(found["prediction"], reference.predict(new[list(FEATURES)]))
 
 
-@pytest.mark.parametrize("name", ["Lasso", "HuberRegressor", "BayesianRidge", "LinearRegression", "SGDRegressor"])
+@pytest.mark.parametrize(
+    "name", ["Lasso", "HuberRegressor", "BayesianRidge", "LinearRegression", "SGDRegressor"]
+)
 def test_the_short_cut_of_linear_models_predicts_what_they_do(name: str) -> None:
     frame = table()
     model = fit(frame, f"sklearn.linear_model.{name}")
@@ -146,9 +149,7 @@ def test_rows_without_a_target_do_not_count() -> None:
     holes.loc[::3, "y"] = np.nan
     holes.loc[::3, "a"] = 1e6
     kept = frame[np.arange(len(frame)) % 3 != 0].reset_index(drop=True)
-    np.testing.assert_array_equal(
-        predictions(fit(holes, RIDGE), frame), predictions(fit(kept, RIDGE), frame)
-    )
+    np.testing.assert_array_equal(predictions(fit(holes, RIDGE), frame), predictions(fit(kept, RIDGE), frame))
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,8 @@ def test_a_tuned_threshold_decides_and_not_the_highest_probability() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.HistGradientBoostingClassifier", LOGISTIC]
+    "path",
+    ["sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.HistGradientBoostingClassifier", LOGISTIC],
 )
 def test_where_the_most_probable_class_is_taken_it_is_what_predict_gives(path: str) -> None:
     frame = labels(table(), "a", "b", "c")
@@ -435,13 +437,17 @@ def test_an_estimator_that_predicts_nothing_finite_is_refused() -> None:
     model = fit(table(), RIDGE)
     assert isinstance(model, TabularModel)
     model.estimator.coef_ = np.full(6, np.nan)
-    with pytest.raises(ModelError, match="Ridge must predict numbers; all 120 predictions are NaN or infinite"):
+    with pytest.raises(
+        ModelError, match="Ridge must predict numbers; all 120 predictions are NaN or infinite"
+    ):
         model.predict(Rows(table()))
 
 
 def test_a_forest_of_scikit_learn_is_the_forest_of_the_family() -> None:
     frame = labels(table(), "a", "b", "c")
-    model = fit(frame, "sklearn.ensemble.RandomForestClassifier", spec("classification", classes=("a", "b", "c")))
+    model = fit(
+        frame, "sklearn.ensemble.RandomForestClassifier", spec("classification", classes=("a", "b", "c"))
+    )
     assert isinstance(model, TabularModel)
     codes = np.searchsorted(["a", "b", "c"], frame["y"].to_numpy(dtype="U1"))
     reference = RandomForestClassifier(random_state=11).fit(model.encoder.matrix(Rows(frame)), codes)
