@@ -17,7 +17,7 @@ from manymodels.models.forecast.frequency import Ints, period_index
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
-__all__ = ["FittedForecast", "Outlook", "need_rows", "normal_outlook"]
+__all__ = ["FittedForecast", "Outlook", "need_rows", "normal_outlook", "outlook_columns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,22 @@ def normal_outlook(mean: Floats, deviation: Floats, levels: tuple[float, ...]) -
     return Outlook(mean, mean - half, mean + half)
 
 
+def outlook_columns(outlook: Outlook, basis: Basis) -> dict[str, Floats]:
+    """A forecast as output columns, its bounds in order; with ``non_negative`` nothing is below zero.
+
+    Raises:
+        ModelError: The forecast grows beyond all numbers.
+    """
+    mean = np.maximum(outlook.mean, 0.0) if basis.non_negative else outlook.mean
+    if np.isinf(mean).any():
+        raise ModelError("the forecast grows beyond all numbers")
+    columns: dict[str, Floats] = {"prediction": mean}
+    for (low, high), lower, upper in zip(_columns(basis.levels), outlook.lower, outlook.upper, strict=True):
+        columns[low] = np.minimum(np.maximum(lower, 0.0) if basis.non_negative else lower, mean)
+        columns[high] = np.maximum(upper, mean)
+    return columns
+
+
 def need_rows(family: str, least: int, found: int, season: int = 1) -> None:
     """Refuse a history that is too short.
 
@@ -97,16 +113,7 @@ class FittedForecast(ABC):
             first = rows.values(basis.time)[int(steps.argmin())]
             raise ModelError(f"a forecast starts after the last training row; {first} is not after it")
         outlook = self._outlook(steps, rows)
-        mean = np.maximum(outlook.mean, 0.0) if basis.non_negative else outlook.mean
-        if np.isinf(mean).any():
-            raise ModelError("the forecast grows beyond all numbers")
-        columns: dict[str, Floats] = {"prediction": mean}
-        for (low, high), lower, upper in zip(
-            _columns(basis.levels), outlook.lower, outlook.upper, strict=True
-        ):
-            columns[low] = np.minimum(np.maximum(lower, 0.0) if basis.non_negative else lower, mean)
-            columns[high] = np.maximum(upper, mean)
-        return columns
+        return outlook_columns(outlook, basis)
 
     def extend(self, rows: Rows) -> Self:
         """The same model continued over the rows after its origin; see ``FittedModel.extend``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from manymodels.exceptions import ModelError
-from manymodels.models.contract import FitSpec, Floats
-from manymodels.models.forecast.fitted import FittedForecast, Outlook, normal_outlook
-from manymodels.models.forecast.frequency import Ints
+from manymodels.models.contract import FitSpec, Floats, Predictions
+from manymodels.models.forecast.fitted import normal_outlook, outlook_columns
+from manymodels.models.forecast.frequency import period_index
 from manymodels.models.forecast.lag_model import Columns, Prepared, Scale, filled_levels, learn, spread
 from manymodels.models.forecast.lag_regression import FittedLagRegression, LagRegression, columns_of, tails
 from manymodels.models.forecast.regressors import Regressor, learner_of
@@ -20,7 +19,7 @@ from manymodels.models.forecast.series import Basis, Series
 from manymodels.models.forecast.simple import FittedSeasonalNaive, last_season
 from manymodels.records import Rows
 
-__all__ = ["FittedPool", "FleetProfile", "NaiveForecast", "PooledForecast"]
+__all__ = ["FittedPool", "PooledForecast"]
 
 _MOST_ROWS = 200_000
 """Rows that the fleet's regression is fitted to; more keys are left out by a seeded draw."""
@@ -31,11 +30,9 @@ _ESTIMATOR = "sklearn.linear_model.Ridge"
 class PooledForecast:
     """One lag regression over the histories of many keys, each divided by its own mean size.
 
-    See ``PooledFamily``. A key's history is given by ``extend``; lags that a short one lacks take its mean.
+    See ``PooledFamily``. A key's history is given by ``extend``; a short one is continued backwards for the
+    lags that it lacks, by its first season or its mean.
     """
-
-    estimator: str = _ESTIMATOR
-    log: bool = False
 
     def fit_pooled(self, keys: list[Rows], spec: FitSpec) -> FittedPool:
         """Fit the histories of many keys.
@@ -47,18 +44,17 @@ class PooledForecast:
         histories = _drawn(list(_usable(keys, basis)), spec.seed)
         if not histories:
             raise ModelError(f"none of {len(keys)} keys has a value in the target {basis.target}")
-        family = LagRegression()
-        columns = columns_of(family, spec, histories, spec.season_length)
-        shift=1.0
+        columns = columns_of(LagRegression(), spec, histories, spec.season_length)
         prepared = []
         for series in histories:
-            scale = _own_scale(series, self.log)
-            prepared.append(Prepared.of(series, filled_levels(series, scale, columns.design.season), scale, columns))
-        learner = learner_of(self.estimator, {}, spec.seed)
+            scale = _own_scale(series)
+            levels = filled_levels(series, scale, columns.design.season)
+            prepared.append(Prepared.of(series, levels, scale, columns))
+        learner = learner_of(_ESTIMATOR, {}, spec.seed)
         stops = [len(series) for series in histories]
         regressor = learn(columns.design, prepared, stops, learner)
         deviations = spread(columns.design, prepared, spec.horizon, learner) if basis.levels else np.empty(0)
-        return FittedPool(basis, columns, regressor, deviations, self.log)
+        return FittedPool(basis, columns, regressor, deviations)
 
 
 def _usable(keys: list[Rows], basis: Basis) -> Iterator[Series]:
@@ -76,31 +72,141 @@ def _drawn(histories: list[Series], seed: int) -> list[Series]:
     return [histories[at] for at in np.sort(order[:count])]
 
 
-def _own_scale(series: Series, log: bool) -> Scale:
-    if log:
-        u = np.log(series.target+1.0)
-        return Scale(True, 1.0, 0, float(np.nanmean(u)), 1.0)
+def _own_scale(series: Series) -> Scale:
     size = float(np.nanmean(np.abs(series.target)))
     return Scale(factor=size or 1.0)
 
 
+def _before(levels: Floats, count: int, season: int) -> Floats:
+    """What is taken for the periods before a short history: its first season again, its mean where it has none."""
+    if len(levels) < season:
+        return np.full(count, levels.mean())
+    return np.resize(levels[:season][::-1], count)[::-1]
+
+
 @dataclass(frozen=True, slots=True)
 class FittedPool:
+    """The fleet's regression; it forecasts for a key once ``extend`` gave it the key's history.
+
+    Attributes:
+        basis: How rows become a series, and what comes out.
+        columns: What the regression reads.
+        regressor: Fitted.
+        deviations: Standard deviation of the scaled errors, by steps ahead.
+    """
+
     basis: Basis
     columns: Columns
     regressor: Regressor
     deviations: Floats
-    log: bool
+
+    def predict(self, rows: Rows) -> Predictions:
+        """Refuse: there is no history to start from.
+
+        Raises:
+            ModelError: Always.
+        """
+        raise ModelError("the pooled forecast starts from a key's history, and this key has none")
 
     def extend(self, rows: Rows) -> FittedLagRegression:
+        """The forecast of the key with this history.
+
+        Raises:
+            UnusableRowsError: No row has a target.
+        """
         series = Series.read(rows, self.basis)
-        scale = _own_scale(series, self.log)
+        scale = _own_scale(series)
         levels = filled_levels(series, scale, self.columns.design.season)
         levels, known, past = tails(self.columns, scale, series, levels)
         missing = self.columns.design.reach - len(levels)
         if missing > 0:
-            levels = np.concatenate([np.full(missing, levels.mean()), levels])
+            levels = np.concatenate([_before(levels, missing, self.columns.design.season), levels])
             known = np.concatenate([np.zeros(missing, dtype=np.bool_), known])
         return FittedLagRegression(
-            self.basis, series.end, "pooled", _ESTIMATOR, self.columns, self.regressor, scale, self.deviations, levels, known, past
+            self.basis,
+            series.end,
+            "pooled",
+            _ESTIMATOR,
+            self.columns,
+            self.regressor,
+            scale,
+            self.deviations,
+            levels,
+            known,
+            past,
         )
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``FittedModel.describe``."""
+        return {"family": "pooled", "estimator": _ESTIMATOR}
+
+
+@dataclass(frozen=True)
+class NaiveForecast:
+    """Seasonal naive for a key with a history (naive below a season), the fleet's profile without one.
+
+    See ``PooledFamily``.
+    """
+
+    def fit_pooled(self, keys: list[Rows], spec: FitSpec) -> FleetProfile:
+        """The mean of the fleet at each place in the season, over every key's last season.
+
+        Raises:
+            ModelError: No key has a value.
+        """
+        basis = Basis.of(spec)
+        season = spec.season_length
+        total, squares, count = np.zeros(season), np.zeros(season), np.zeros(season)
+        for series in _usable(keys, basis):
+            last = series.target[-season:]
+            places = (series.end - np.arange(len(last))[::-1]) % season
+            known = last == last
+            np.add.at(total, places[known], last[known])
+            np.add.at(squares, places[known], np.square(last[known]))
+            np.add.at(count, places[known], 1)
+        if not count.sum():
+            raise ModelError(f"none of {len(keys)} keys has a value in the target {basis.target}")
+        whole = total.sum() / count.sum()
+        mean = np.where(count > 0, total / np.maximum(count, 1), whole)
+        spread = float(np.sqrt(max(squares.sum() / count.sum() - whole * whole, 0.0)))
+        return FleetProfile(basis, mean, spread)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetProfile:
+    """What a typical key of the fleet looks like.
+
+    Attributes:
+        basis: How rows become a series, and what comes out.
+        season: Mean at each place, by period number modulo the season.
+        deviation: Standard deviation over the fleet: what is unknown about a key that was never seen.
+    """
+
+    basis: Basis
+    season: Floats
+    deviation: float
+
+    def predict(self, rows: Rows) -> Predictions:
+        """The fleet's mean at each period's place in the season; see ``FittedModel.predict``."""
+        periods = period_index(rows.values(self.basis.time), self.basis.frequency)
+        mean = self.season[periods % len(self.season)]
+        outlook = normal_outlook(mean, np.full(len(mean), self.deviation), self.basis.levels)
+        return outlook_columns(outlook, self.basis)
+
+    def extend(self, rows: Rows) -> FittedSeasonalNaive:
+        """The naive forecast of the key with this history.
+
+        Raises:
+            UnusableRowsError: No row has a target.
+        """
+        series = Series.read(rows, self.basis)
+        season = len(self.season)
+        return (
+            last_season("seasonal_naive", self.basis, series, season)
+            if len(series) >= season > 1
+            else last_season("naive", self.basis, series, 1)
+        )
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``FittedModel.describe``."""
+        return {"family": "naive", "season_length": len(self.season), "mean": float(self.season.mean())}
