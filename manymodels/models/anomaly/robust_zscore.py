@@ -42,9 +42,10 @@ class RobustZscore:
     takes the median one's place.
 
     Attributes:
-        expectation: ``median``: of each column; ``rolling``: the median of each column's ``window`` rows before;
-            ``regression``: the target by a Huber regression on all features, which outliers hardly move.
-            Null is ``regression`` when the job names a target and features, else ``median``.
+        expectation: ``median``: of each column; ``rolling``: the median of each column's ``window`` rows
+            before, so that the first row has no score; ``regression``: the target by a Huber regression on all
+            features, which outliers hardly move. Null is ``regression`` when the job names a target and
+            features, else ``median``.
         window: Rows in a rolling median.
         threshold: Score above which a row is an anomaly (Iglewicz and Hoaglin recommend 3.5); null takes the
             one that the share ``anomaly.rate`` of the training rows exceed.
@@ -57,7 +58,7 @@ class RobustZscore:
     name: ClassVar[str] = "robust_zscore"
     revision: ClassVar[int] = 1
     isolated: ClassVar[bool] = False
-    library: ClassVar[str] = ""
+    library: ClassVar[str] = "sklearn"  # which fits the regression
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -139,7 +140,7 @@ class RobustZscoreModel(FixedModel):
     last: float | None = None
 
     def residuals(self, rows: Rows) -> Floats:
-        """Values less what was expected of them. Shape (rows, columns)."""
+        """Values less what was expected of them; NaN where nothing was. Shape (rows, columns)."""
         values = numbers(rows, self.columns)
         if self.regression is not None:
             return values - self.regression.predict(rows)["prediction"][:, None]
@@ -148,7 +149,8 @@ class RobustZscoreModel(FixedModel):
         before = self.tail if starts_after(rows, self.time, self.last) else self.tail[:0]
         history = pd.DataFrame(np.vstack([before, values]))
         expected = history.rolling(self.window, min_periods=1).median().shift(1).to_numpy()[len(before) :]
-        return values - np.where(np.isnan(expected), self.center, expected)
+        residuals: Floats = values - expected
+        return residuals
 
     def scores(self, residuals: Floats) -> Floats:
         """Largest absolute z-score of each row; NaN where nothing is known."""
