@@ -20,5 +20,8 @@ rows = [
     )
     for line in shown.itertuples()
 ]
-heads = [(name, "right" if name.startswith("prediction") else "left") for name in columns]
+heads = [
+    (name.removeprefix("prediction_"), "right" if name.startswith("prediction") else "left")
+    for name in columns
+]
 Console().print(table(f"Forecasts: {len(scores):,} rows in {sys.argv[1]}", heads, rows))

@@ -26,7 +26,6 @@ def train(
 
     Only keys with a cause train: new ones, those whose rows, job, code or libraries changed, those that failed last time.
     """
-    began = time.perf_counter()
     from manymodels.api import run_summary
     from manymodels.job.loading import load_job
     from manymodels.progress import progress_for
@@ -34,6 +33,7 @@ def train(
     from manymodels.training.prepare import prepare
 
     loaded = load_job(job, overrides=overrides or ())
+    began = time.perf_counter()
     with progress_for(quiet=call.quiet or call.json) as progress:
         prepared = prepare(loaded, selection=selected(only, keys, limit))
         for warning in prepared.resolved.warnings:

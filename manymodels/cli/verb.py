@@ -102,7 +102,7 @@ def verb(group: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Callab
         keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
         command.__signature__ = inspect.Signature([*keyword, *common])  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*keyword, *common]}
-        del command.__wrapped__  # type: ignore[attr-defined] # typer would look through it
+        del command.__wrapped__  # typer would look through it
         group.command(name)(command)
         return function
 

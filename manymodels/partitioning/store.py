@@ -214,12 +214,16 @@ class PartitionStore:
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(rows, out=offsets[1:])
         names = list(self.details.columns) if columns is None else list(columns)
-        table = self._table(slices, rows, offsets, names)
-        return self._frame(table), offsets
+        return self._frame(self.read_table(slices, names)), offsets
 
-    def _table(
-        self, slices: pa.Table, rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], names: list[str]
-    ) -> pa.Table:
+    def read_table(self, slices: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """The rows of some keys as they are stored, in the types of ``schema``; else like ``read``.
+
+        Raises:
+            DamagedError: A file is missing, cannot be read, or has fewer rows than the manifest says.
+        """
+        names = list(columns)
+        rows = slices.column("rows").to_numpy()
         files = slices.column("file").combine_chunks().dictionary_encode()
         if isinstance(files, pa.ChunkedArray):
             files = files.combine_chunks()

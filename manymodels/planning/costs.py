@@ -72,4 +72,4 @@ def estimate_seconds(
         slope = sum(first_guess(family)[1] for family in families)
         return np.asarray(fits * (base + slope * rows))
     typical = np.nanmedian(learned / rows)
-    return np.where(np.isnan(learned), typical * rows, learned)
+    return np.asarray(np.where(np.isnan(learned), typical * rows, learned))

@@ -188,4 +188,4 @@ def make_plan(
 
 def _true(column: pd.Series) -> npt.NDArray[np.bool_]:
     """Where a column that may have nulls is true."""
-    return (column == True).fillna(value=False).to_numpy(dtype=bool)  # noqa: E712 - null is neither
+    return np.asarray((column == True).fillna(value=False), dtype=bool)  # noqa: E712 - null is neither

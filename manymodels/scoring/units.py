@@ -54,12 +54,14 @@ def scoring_units(
     Raises:
         DataError: A key column cannot be cast losslessly to the kind that training recorded.
     """
+    import pyarrow.compute as pc
+
     kinds = training_store.details.key_kinds
     lead = input_store or history_store or training_store
     units = _keys(lead, partition_by, kinds)
     for prefix, store in (("input", input_store), ("history", history_store), ("training", training_store)):
         units = _with_slices(units, prefix, store, partition_by, kinds)
-    own = served.filter([level == "" for level in served.column("level").to_pylist()]).to_pandas()
+    own = served.filter(pc.equal(served.column("level"), "")).to_pandas(types_mapper=_arrow_types)
     units = units.merge(
         own[["key_id", "segment", "sha256", "segment_row", "version", "cutoff"]],
         on="key_id",
@@ -81,8 +83,10 @@ def scoring_units(
 
 def ladder_refs(served: pa.Table, sources: Sequence[str]) -> tuple[RungRef, ...]:
     """The rungs' models, by rung."""
+    import pyarrow.compute as pc
+
     models: dict[str, dict[str, ModelRef]] = {source: {} for source in sources}
-    for line in served.filter([level != "" for level in served.column("level").to_pylist()]).to_pylist():
+    for line in served.filter(pc.not_equal(served.column("level"), "")).to_pylist():
         if line["level"] in models:
             ref = ModelRef(line["segment"], line["sha256"], line["segment_row"], line["version"])
             models[line["level"]][line["key_id"]] = ref

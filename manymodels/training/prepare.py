@@ -64,13 +64,16 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
         StoreError: The store could not be read or written.
         RegistryError: The registry could not be used.
     """
+    import pyarrow.compute as pc
+
     registry = Registry.open(job.store, create=True)
     resolved = resolve(job, frame, registry.storage)
     manifest = resolved.store.manifest
     scope = _scope(job, resolved, selection or Selection())
     history = registry.history(job.name)
-    levels = history.column("level").to_pylist()
-    keys = history.filter([level == "" for level in levels])
+    versioned = history.filter(pc.is_valid(history.column("version")))
+    known = [level for level in versioned.column("level").to_pylist() if level]
+    keys = history.filter(pc.equal(history.column("level"), ""))
     plan = make_plan(
         manifest,
         keys,
@@ -88,7 +91,7 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
         ),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
     )
-    return Prepared(job, registry, resolved, plan, frozenset(level for level in levels if level))
+    return Prepared(job, registry, resolved, plan, frozenset(known))
 
 
 def _scope(job: Job, resolved: Resolved, selection: Selection) -> Scope:

@@ -139,8 +139,10 @@ def _fit(task: BatchTask, settings: WorkSettings) -> list[KeyOutcome]:
                     return [KeyOutcome(key_id=key_id, state="failed", reason=died.message, failure=failure)]
                 blamed.setdefault(key_id, {})[candidate] = failure
         if settings.rung is None:
+            import pyarrow as pa
+
             rest = [key_id not in done for key_id in keys.column("key_id").to_pylist()]
-            keys = keys.filter(rest)
+            keys = keys.filter(pa.array(rest, pa.bool_()))
             if keys.num_rows == 0:
                 return outcomes
 

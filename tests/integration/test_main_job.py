@@ -80,7 +80,9 @@ class Shell:
 
     def raw(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "manymodels", *words]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=300)
+        return subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=300
+        )
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +161,9 @@ def test_the_registry_answers_for_a_key(shell: Shell, first: dict[str, Any]) -> 
     listed = shell("models", "list", "sales")
     assert len(listed["models"]) == 8
     history = shell("models", "history", "sales", "--key", "store=3")
-    assert history["versions"][0]["aliases"] == ["champion"] or "champion" in history["versions"][0]["aliases"]
+    assert (
+        history["versions"][0]["aliases"] == ["champion"] or "champion" in history["versions"][0]["aliases"]
+    )
     shown = shell("models", "show", "sales", "--key", "store=3")
     assert shown["model"]["family"] in ("seasonal_naive", "lag_regression")
 
@@ -212,7 +216,9 @@ def test_an_error_is_one_line_without_a_traceback(shell: Shell) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_plain_run_without_a_terminal_has_no_control_characters(shell: Shell, first: dict[str, Any]) -> None:
+def test_a_plain_run_without_a_terminal_has_no_control_characters(
+    shell: Shell, first: dict[str, Any]
+) -> None:
     done = shell.raw("train", "job.yaml")
     assert "\x1b" not in done.stdout + done.stderr
     assert "8 reused" in done.stdout
