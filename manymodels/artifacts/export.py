@@ -158,19 +158,21 @@ def _packs(storage: Storage, refs: pa.Table) -> Iterator[tuple[SegmentMeta, pa.T
     reader = SegmentReader(storage)
     columns = [refs.column(name).to_pylist() for name in ("segment", "sha256", "row")]
     lines = sorted(zip(*columns, range(refs.num_rows), strict=True))
-    shared: tuple[SegmentMeta, str] | None = None
+    shared: tuple[SegmentMeta, str, pa.Schema] | None = None
     tables: list[pa.Table] = []
     places: list[int] = []
     for (segment, sha256), group in groupby(lines, key=lambda line: line[:2]):
         chosen = list(group)
         codec, _ = reader.artifact(segment, sha256, chosen[-1][2])
         meta = reader.meta(segment, sha256)
-        full = sum(table.column("artifact").nbytes for table in tables) > _FILE_BYTES
-        if shared is not None and (shared != (meta, codec) or full):
+        table = reader.read_table(segment, sha256=sha256).take([line[2] for line in chosen])
+        common = meta, codec, table.schema.remove_metadata()
+        full = sum(each.column("artifact").nbytes for each in tables) > _FILE_BYTES
+        if shared is not None and (shared != common or full):
             yield shared[0], pa.concat_tables(tables), places
             tables, places = [], []
-        shared = meta, codec
-        tables.append(reader.read_table(segment, sha256=sha256).take([line[2] for line in chosen]))
+        shared = common
+        tables.append(table)
         places.extend(line[3] for line in chosen)
     if shared is not None:
         yield shared[0], pa.concat_tables(tables), places
