@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 import psutil
+from compute_processes import here_on_path, until
 from distributed import Client
-
-HERE = Path(__file__).parent
-
-
-def here_on_path(*first: Path) -> dict[str, str]:
-    """The environment with the tests' own modules importable, after ``first``."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, first), str(HERE), str(HERE.parents[1])])}
-
-
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
-    """Whether a condition comes true in time; for what other processes do."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def gone(process: int) -> bool:
-    """Whether a process has ended, reaped or not."""
-    try:
-        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 class DaskCluster:

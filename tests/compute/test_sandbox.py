@@ -9,11 +9,11 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from compute_processes import gone, here_on_path, until
 
 from manymodels.compute.sandbox import Died, InProcess, Raised, Runner, Sandbox, Started, warm_sandbox
 from manymodels.exceptions import ComputeError
@@ -32,19 +32,6 @@ def run(
     runner: Runner, function: str, payload: object = None, timeout: float = 20, memory: int = GIB
 ) -> list[object]:
     return list(runner.run(f"compute_work:{function}", payload, timeout=timeout, memory=memory))
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def gone(process: int) -> bool:
-    return not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE
 
 
 # The contract of both runners
@@ -355,7 +342,7 @@ def test_a_busy_child_dies_when_its_parent_is_killed(function: str) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PARENT), f"compute_work:{function}"],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=here_on_path(),
     )
     with parent:
         assert parent.stdout is not None

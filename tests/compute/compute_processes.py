@@ -1,0 +1,35 @@
+"""What the tests ask of the processes around them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+HERE = Path(__file__).parent
+
+
+def here_on_path(*first: Path) -> dict[str, str]:
+    """The environment with the tests' own modules importable, after ``first``."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, first), str(HERE), str(HERE.parents[1])])}
+
+
+def until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
+    """Whether a condition comes true in time; for what other processes do."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
