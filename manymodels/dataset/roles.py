@@ -18,7 +18,15 @@ from manymodels.exceptions import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Roles", "resolve_roles", "scoring_roles", "suspicious_features"]
+__all__ = [
+    "Roles",
+    "is_number",
+    "is_storable",
+    "resolve_roles",
+    "scoring_roles",
+    "suspicious_features",
+    "tells",
+]
 
 TimeKind = Literal["timestamp", "date", "int"]
 TargetKind = Literal["number", "class"]
@@ -162,7 +170,7 @@ def scoring_roles(
     for name in source.columns if every_column else ():
         if name in used or name in features or name.startswith("__index_level_"):
             continue
-        if _is_storable(source.columns[name]):
+        if is_storable(source.columns[name]):
             others.append(name)
         else:
             warnings.append(
@@ -200,14 +208,11 @@ def suspicious_features(sample: pd.DataFrame, roles: Roles) -> list[str]:
     if roles.target is None or roles.target not in sample or sample[roles.target].nunique() < 2:
         return []
     read = roles.known_future if roles.task == "forecast" else roles.features
-    return [
-        name
-        for name in read
-        if name in sample and _tells(sample[name], sample[roles.target], roles.target_kind)
-    ]
+    return [name for name in read if name in sample and tells(sample[name], sample[roles.target])]
 
 
-def _tells(feature: pd.Series, target: pd.Series, kind: TargetKind | None) -> bool:
+def tells(feature: pd.Series, target: pd.Series) -> bool:
+    """Whether a feature has the target's value, or for numbers a straight line of it, wherever both have one."""
     import numpy as np
 
     both = feature.notna() & target.notna()
@@ -312,12 +317,12 @@ def _target_kind(source: Source, target: str | None, task: str) -> TargetKind | 
         return None
     type = source.columns[target]
     if task == "classification":
-        if _is_number(type) or pt.is_string(type):
+        if is_number(type) or pt.is_string(type):
             return "class"
         raise DataError(
             f"`data.target` {target!r} is {plain_name(type)}; classes are strings, integers or booleans"
         )
-    if _is_number(type):
+    if is_number(type):
         return "number"
     hint = (
         "; a text such as NA or 1.234,5 makes a CSV column text: see `data.csv`"
@@ -331,21 +336,21 @@ def _check_types(
     source: Source, data: DataSpec, keys: Sequence[str], features: Sequence[str], label: str | None
 ) -> None:
     for name in keys:
-        if not _is_storable(source.columns[name]):
+        if not is_storable(source.columns[name]):
             raise DataError(
                 f"key column {name!r} is {plain_name(source.columns[name])}, which cannot be a key"
             )
     for name in features:
         type = source.columns[name]
-        if not _is_storable(type) or pt.is_binary(type):
+        if not is_storable(type) or pt.is_binary(type):
             raise DataError(
                 f"column {name!r} is {plain_name(type)}, which cannot be a feature; list it in `data.ignore`"
             )
-    if data.weight is not None and not _is_number(source.columns[data.weight]):
+    if data.weight is not None and not is_number(source.columns[data.weight]):
         raise DataError(
             f"`data.weight` {data.weight!r} is {plain_name(source.columns[data.weight])}; weights are numbers"
         )
-    if label is not None and not _is_number(source.columns[label]):
+    if label is not None and not is_number(source.columns[label]):
         raise DataError(
             f"`evaluation.label` {label!r} is {plain_name(source.columns[label])}; the truth is a boolean, or 0 and 1"
         )
@@ -366,7 +371,8 @@ def _warnings(source: Source, data: DataSpec, used: Sequence[str], features: Seq
     return warnings
 
 
-def _is_number(type: pa.DataType) -> bool:
+def is_number(type: pa.DataType) -> bool:
+    """Whether it is a type of numbers; booleans are 0 and 1."""
     return bool(pt.is_integer(type) or pt.is_floating(type) or pt.is_boolean(type))
 
 
@@ -375,7 +381,7 @@ def _is_category(source: Source, name: str) -> bool:
     return bool(pt.is_string(type) or pt.is_boolean(type)) or name in source.categories
 
 
-def _is_storable(type: pa.DataType) -> bool:
+def is_storable(type: pa.DataType) -> bool:
     """Whether it is one of the kinds that keys and the partition store know."""
     known = (pt.is_string, pt.is_binary, pt.is_date, pt.is_timestamp, pt.is_decimal)
-    return _is_number(type) or any(is_known(type) for is_known in known)
+    return is_number(type) or any(is_known(type) for is_known in known)
