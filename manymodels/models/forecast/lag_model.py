@@ -293,15 +293,18 @@ def spread(design: Design, keys: Sequence[Prepared], horizon: int, learner: Lear
 
     A regressor fitted to what comes before forecasts from many cutoffs in that part; errors of one key are
     divided by its scale's factor. Deviations never shrink with the step. Beyond what a short history can
-    show, the last one goes on.
+    show, the last one goes on; where none is long enough, it is the deviation of the scaled values themselves.
 
-    Raises:
-        ModelError: The histories are too short to hold a part out.
+    Returns:
+        Shape (horizon,).
     """
     # A third of the history at most; room for about forty cutoffs with a whole horizon after them.
     held = [min(horizon + _ORIGINS, len(key.levels) // 3) for key in keys]
     stops = [len(key.levels) - part for key, part in zip(keys, held, strict=True)]
-    regressor = learn(design, keys, stops, learner)
+    try:
+        regressor = learn(design, keys, stops, learner)
+    except ModelError:
+        return _unskilled(keys, horizon)
     squares, counts = np.zeros(horizon), np.zeros(horizon)
     for key, part in zip(keys, held, strict=True):
         # A short part shows only the first steps.
@@ -322,13 +325,19 @@ def spread(design: Design, keys: Sequence[Prepared], horizon: int, learner: Lear
         counts[:ahead] += key.known[steps].sum(axis=0)
     seen = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
     if seen == 0:
-        raise ModelError("too short to measure forecast errors")
+        return _unskilled(keys, horizon)
     from scipy.optimize import isotonic_regression
 
     variances = squares[:seen] / np.maximum(counts[:seen], 1.0)
     rising = isotonic_regression(variances, weights=np.maximum(counts[:seen], 1e-9)).x
     deviations: Floats = np.sqrt(np.append(rising, np.full(horizon - seen, rising[-1])))
     return deviations
+
+
+def _unskilled(keys: Sequence[Prepared], horizon: int) -> Floats:
+    """The deviation of the scaled values: what a forecast is off when it knows no better than their mean."""
+    values = [key.scale.scaled(key.levels[None])[0][key.known[key.scale.lag :]] for key in keys]
+    return np.full(horizon, float(np.concatenate(values).std()))
 
 
 def path_of(

@@ -13,7 +13,7 @@ from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.frequency import Ints, period_index, period_times
 from manymodels.records import Rows
 
-__all__ = ["Basis", "Series", "cutoff_positions", "fill"]
+__all__ = ["Basis", "Series", "fill"]
 
 _SPARSEST = 100
 """Periods a row, at most: a grid much finer than the data would only fill memory."""
@@ -228,32 +228,3 @@ def fill(target: Floats, season: int) -> Floats:
     rest = target - profile
     at = np.arange(len(target))
     return np.where(missing, np.interp(at, at[known], rest[known]) + profile, target)
-
-
-def cutoff_positions(
-    rows: Rows, spec: FitSpec, windows: int, step: int, horizon: int
-) -> list[tuple[int, int, int]]:
-    """Where rolling-origin windows cut a key's rows, counted in periods back from the last target.
-
-    Args:
-        rows: The key's rows, in time order.
-        spec: Names the target, the time column and the frequency.
-        windows: Cutoffs wanted.
-        step: Periods between two cutoffs.
-        horizon: Periods in a window.
-
-    Returns:
-        ``(train_stop, test_start, test_stop)`` of each window, oldest first, as row positions for
-        ``Rows.part``: train on ``[0, train_stop)``, test on ``[test_start, test_stop)``. Windows without a
-        row to train on or to test are left out.
-    """
-    basis = Basis.of(spec)
-    known = np.flatnonzero(~np.isnan(rows.numbers(basis.target)))
-    if len(known) == 0:
-        return []
-    periods = period_index(rows.values(basis.time), basis.frequency)
-    last = int(periods[known[-1]])
-    cutoffs = last - horizon - step * np.arange(windows - 1, -1, -1)
-    starts = np.searchsorted(periods, cutoffs, side="right").tolist()
-    stops = np.searchsorted(periods, cutoffs + horizon, side="right").tolist()
-    return [(start, start, stop) for start, stop in zip(starts, stops, strict=True) if 0 < start < stop]
