@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from manymodels.exceptions import JobError, ModelError, UnusableRowsError
+from manymodels.exceptions import DataError, JobError, ModelError, UnusableRowsError
 from manymodels.models.anomaly.detector import outlier_scores
 from manymodels.models.anomaly.watch import anomaly_columns, threshold_at
 from manymodels.models.contract import (
@@ -44,6 +44,7 @@ from manymodels.models.tabular.outputs import (
     class_places,
     probability_column,
     usable_numbers,
+    usable_probabilities,
 )
 from manymodels.records import Rows
 
@@ -159,8 +160,12 @@ class CustomModel(FixedModel):
         """The task's output columns (``FittedModel.predict``).
 
         Raises:
+            DataError: A column that the model needs is not there.
             ModelError: The user's model gave None, too few or too many values, or none of any use.
         """
+        for name in self.columns or ():
+            if name not in rows.columns:
+                raise DataError(f"the rows have no column {name!r}, which {self.family} needs")
         frame = rows.frame(None if self.columns is None else list(self.columns))
         values = self._values(frame)
         given = values if isinstance(values, pd.DataFrame) else None
@@ -207,7 +212,8 @@ class CustomModel(FixedModel):
         elif given is None and hasattr(self.model, "predict_proba") and hasattr(self.model, "classes_"):
             seen = class_places(self.model.classes_, classes, len(self.model.classes_), self.family)
             probabilities = np.zeros((len(frame), len(classes)))
-            probabilities[:, seen] = self.model.predict_proba(frame)
+            found = usable_probabilities(self.model.predict_proba(frame), len(frame), len(seen), self.family)
+            probabilities[:, seen] = found
         return class_columns(places, probabilities, classes)
 
 

@@ -57,14 +57,22 @@ class RobustZscore:
 
     name: ClassVar[str] = "robust_zscore"
     revision: ClassVar[int] = 1
-    isolated: ClassVar[bool] = False
-    library: ClassVar[str] = "sklearn"  # which fits the regression
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"`window` must be at least 1; found {self.window}")
         if self.threshold is not None and self.threshold <= 0:
             raise ValueError(f"`threshold` must be more than 0; found {self.threshold}")
+
+    @property
+    def isolated(self) -> bool:
+        """See ``Family.isolated``: where it may be scikit-learn's regression that fits."""
+        return self.expectation not in ("median", "rolling")
+
+    @property
+    def library(self) -> str:
+        """See ``Family.library``."""
+        return "sklearn" if self.isolated else ""
 
     def fit(self, rows: Rows, spec: FitSpec) -> FittedModel:
         """Learn what is expected, and how far values usually are from it.
