@@ -1,21 +1,21 @@
 """Every error that manymodels raises.
 
-    ManyModelsError                 exit code 1
-    ├── UsageError                  exit code 2: the call, the job file, or data that does not fit the job
-    │   ├── JobError                the job file, its fields and overrides
-    │   ├── DataError               the input's files, columns, keys or values
-    │   └── NotFoundError           a run, model, version, alias or store that is not there
-    ├── StoreError                  the store's files
-    │   ├── DamagedError            a file whose content is not what the registry recorded
-    │   └── StoreFormatError        a store of another format
-    ├── RegistryError               the registry's database
-    │   └── ConflictError           somebody else changed it first
-    ├── ComputeError                the executor: workers, scheduler, sandbox
-    ├── RunError                    a run that stopped; it can be resumed
-    │   └── RunInterrupted          exit code 130: stopped by the user
-    └── ModelError                  one key's model; returned as data in outcomes, never ends a run
-        ├── UnusableRowsError       the key's rows cannot train any model (too few, no target)
-        └── CannotExtendError       a fitted forecast that cannot take newer history
+ManyModelsError                 exit code 1
+├── UsageError                  exit code 2: the call, the job file, or data that does not fit the job
+│   ├── JobError                the job file, its fields and overrides
+│   ├── DataError               the input's files, columns, keys or values
+│   └── NotFoundError           a run, model, version, alias or store that is not there
+├── StoreError                  the store's files
+│   ├── DamagedError            a file whose content is not what the registry recorded
+│   └── StoreFormatError        a store of another format
+├── RegistryError               the registry's database
+│   └── ConflictError           somebody else changed it first
+├── ComputeError                the executor: workers, scheduler, sandbox
+├── RunError                    a run that stopped; it can be resumed
+│   └── RunInterrupted          exit code 130: stopped by the user
+└── ModelError                  one key's model; returned as data in outcomes, never ends a run
+    ├── UnusableRowsError       the key's rows cannot train any model (too few, no target)
+    └── CannotExtendError       a fitted forecast that cannot take newer history
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ class ManyModelsError(Exception):
         return _rebuild, (type(self), self.message, self.key, self.run)
 
 
-def _rebuild(
-    kind: type[ManyModelsError], message: str, key: str | None, run: str | None
-) -> ManyModelsError:
+def _rebuild(kind: type[ManyModelsError], message: str, key: str | None, run: str | None) -> ManyModelsError:
     return kind(message, key=key, run=run)
 
 

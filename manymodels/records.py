@@ -92,7 +92,7 @@ class Rows:
         return self.stop - self.start
 
     def __repr__(self) -> str:
-        return f"<Rows {len(self)} × {list(self._frame.columns)}>"
+        return f"<Rows {len(self)} x {list(self._frame.columns)}>"
 
     @property
     def columns(self) -> list[str]:

@@ -58,7 +58,9 @@ class Storage:
         """
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\0" in path or "\\" in path:
-            raise StoreError(f"a path of the store must stay inside it, found {path!r}; the registry is damaged")
+            raise StoreError(
+                f"a path of the store must stay inside it, found {path!r}; the registry is damaged"
+            )
         return f"{self.root}/{path}"
 
     def exists(self, path: str) -> bool:
@@ -156,7 +158,7 @@ class Storage:
                 target = Path(full)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    os.replace(local, target)
+                    local.replace(target)
                 except OSError:
                     if not (target / last).exists():
                         raise
@@ -199,7 +201,7 @@ def _write_local(target: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -32,7 +32,7 @@ def init(
     if target.exists() and not overwrite:
         raise UsageError(f"{output} exists; pass --overwrite to replace it, or -o with another name")
     # The key columns are what is being looked for; a source is opened without them.
-    proposal = propose(open_source(DataSpec.model_construct(path=data)))
+    proposal = propose(open_source(DataSpec.model_construct(path=data, partition_by=[])))
     target.write_text(render_job(proposal, data), encoding="utf-8")
     payload = {"job": output, "task": proposal.task, "reasons": list(proposal.reasons)}
 

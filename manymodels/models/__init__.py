@@ -1,0 +1,1 @@
+"""Models: the contract, and the families that keep it."""

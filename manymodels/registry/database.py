@@ -179,7 +179,9 @@ class Database:
     def analyze(self, connection: sa.Connection, table: sa.Table) -> None:
         """Tell PostgreSQL's planner what a table holds now: it would read it whole for every batch otherwise."""
         if not self.is_sqlite:
-            connection.exec_driver_sql(f"ANALYZE {self._engine.dialect.identifier_preparer.quote(table.name)}")
+            connection.exec_driver_sql(
+                f"ANALYZE {self._engine.dialect.identifier_preparer.quote(table.name)}"
+            )
 
     def upsert(self, table: sa.Table) -> Any:
         """An INSERT of the database's dialect, which knows ``on_conflict_do_…``."""

@@ -48,8 +48,8 @@ def scoring_units(
     Returns:
         ``key_id``, ``key:<column>``, slices ``input_*``, ``history_*``, ``training_*`` (``file``, ``row_group``,
         ``row_offset``, ``rows``; null where there is none), ``segment``, ``sha256``, ``segment_row``, ``version`` and
-        ``cutoff`` of the key's model, ``why_none`` when it has none, ``history_last`` (the newest known time), ``rung_<n>`` (the key of the n-th
-        rung's model) and ``run_version``.
+        ``cutoff`` of the key's model, ``why_none`` when it has none, ``history_last`` (the newest known time),
+        ``rung_<n>`` (the key of the n-th rung's model) and ``run_version``.
 
     Raises:
         DataError: A key column cannot be cast losslessly to the kind that training recorded.

@@ -51,7 +51,9 @@ class Fleet:
             }
         )
 
-    def start(self, values: Sequence[Any], *, rungs: Sequence[str] = (), batches: int = 1, **changes: Any) -> RunRecord:
+    def start(
+        self, values: Sequence[Any], *, rungs: Sequence[str] = (), batches: int = 1, **changes: Any
+    ) -> RunRecord:
         facts: dict[str, Any] = {
             "model_set": self.name,
             "task": "regression",
@@ -118,7 +120,9 @@ class Fleet:
             worker="worker-1",
         )
 
-    def publish(self, run: RunRecord, *, promotion: Promotion | None = CHAMPION, state: Any = "completed", **more: Any) -> int:
+    def publish(
+        self, run: RunRecord, *, promotion: Promotion | None = CHAMPION, state: Any = "completed", **more: Any
+    ) -> int:
         return self.registry.publish_run(
             run.id,
             state=state,
@@ -169,7 +173,13 @@ class Fleet:
         )
 
     def _segment(
-        self, run: RunRecord, path: str, values: list[Any], outcomes: list[KeyOutcome], level: str, content: bytes
+        self,
+        run: RunRecord,
+        path: str,
+        values: list[Any],
+        outcomes: list[KeyOutcome],
+        level: str,
+        content: bytes,
     ) -> SegmentInfo:
         if not self.real:
             return SegmentInfo(path, uuid.uuid4().hex * 2, len(outcomes), 100 * len(outcomes), "pickle")
