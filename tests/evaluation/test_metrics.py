@@ -91,6 +91,23 @@ def test_held_out_rows_of_one_class_have_no_roc_auc_and_no_f1_but_a_logloss() ->
     assert measured("logloss", sample) > 0
 
 
+def test_roc_auc_of_tied_scores_equals_scikit_learns() -> None:
+    scores = np.array([0.5, 0.5, 0.2, 0.5, 0.8, 0.2])
+    actual = [0, 1, 0, 1, 0, 1]
+    sample = classified(actual, np.column_stack([1 - scores, scores]), (0, 1))
+    assert measured("roc_auc", sample) == pytest.approx(sklearn.metrics.roc_auc_score(actual, scores))
+    scores[2] = np.nan
+    sample = classified(actual, np.column_stack([1 - scores, scores]), (0, 1))
+    assert METRICS["roc_auc"].measure(sample) == "roc_auc is nan"
+
+
+def test_a_prediction_that_is_no_class_is_a_miss() -> None:
+    sample = classified(["a", "b", "c"], np.eye(3), ("a", "b", "c"))
+    odd = HeldOut(sample.actual, {"prediction": np.array(["a", "b", "?"])}, sample.spec)
+    expected = sklearn.metrics.f1_score(odd.actual, odd.predicted, average="macro", zero_division=0.0)
+    assert measured("f1", odd) == pytest.approx(expected)
+
+
 def test_roc_auc_of_several_classes_is_the_mean_over_the_held_out_ones() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3], [0.2, 0.7, 0.1]])
     sample = classified(["a", "b", "b"], probabilities, ("a", "b", "c"))
