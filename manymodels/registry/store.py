@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from manymodels.exceptions import NotFoundError, RegistryError, StoreError, Stor
 from manymodels.registry import schema
 from manymodels.registry.database import WAIT, Database, parse_url, sqlite_url
 from manymodels.registry.migrations import revision_of, upgrade
+from manymodels.secrets import resolve_secrets
 from manymodels.storage import Storage
 
 __all__ = [
@@ -161,7 +163,7 @@ def open_database(storage: Storage, registry: str | None = None, *, wait: float 
 
 def _url(storage: Storage, registry: str | None) -> sa.URL:
     if registry is not None:
-        return parse_url(registry)
+        return parse_url(resolve_secrets(registry, os.environ))
     if not storage.is_local:
         raise StoreError(f"a store at a URL needs a `registry`, a database URL; {storage.root} has none")
     return sqlite_url(Path(storage.root) / _DATABASE)

@@ -265,11 +265,13 @@ class _Batch:
         """The periods that a forecast makes for itself; None when the input has the rows."""
         if self.settings.input is not None:
             return None
-        from manymodels.models.forecast.frequency import cutoff_value, future_times
+        from manymodels.models.forecast.frequency import future_times
 
         cutoff = unit["history_last"] if unit["history_last"] is not None else unit["cutoff"]
-        times = future_times(cutoff, str(self.settings.spec.frequency), self.settings.horizon)
-        return np.array([cutoff_value(time) for time in times], dtype=np.int64)
+        if cutoff is None:
+            return np.empty(0, dtype=np.int64)
+        times = future_times(int(cutoff), str(self.settings.spec.frequency), self.settings.horizon)
+        return times if times.dtype == np.int64 else times.astype("datetime64[us]").astype(np.int64)
 
     def _future(self, times: npt.NDArray[np.int64]) -> Rows:
         import pandas as pd
