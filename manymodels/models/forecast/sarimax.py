@@ -28,8 +28,9 @@ _Order = Annotated[int, Field(ge=0)]
 class Sarimax:
     """Regression on the known-future features and a trend, with seasonal ARIMA errors, by maximum likelihood.
 
-    Missing values are left to the filter. Needs enough rows to difference, for the longest lag, and for
-    each number to estimate. Regressors that the others (or the differences) make redundant are left out.
+    Missing values are left to the filter; a constant target is forecast as it is. Needs enough rows to
+    difference, for the longest lag, and for each number to estimate. Regressors that the others (or the
+    differences) make redundant are left out.
 
     Attributes:
         order: Autoregressive terms, differences, moving-average terms.
@@ -130,6 +131,17 @@ def _fit(
     target: Floats, regressors: Floats, order: tuple[int, int, int], seasonal: tuple[int, ...], scale: float
 ) -> tuple[Floats, StateSpace]:
     """Coefficients of the regressors, and the state after the last period, in the target's unit."""
+    if np.nanmin(target) == np.nanmax(target):
+        # No noise, no likelihood: the state is the constant.
+        still = StateSpace.of(
+            np.ones((1, 1)),
+            np.ones(1),
+            np.zeros(1),
+            0.0,
+            np.nanmax(target, keepdims=True) * scale,
+            np.zeros((1, 1)),
+        )
+        return np.zeros(regressors.shape[1]), still
     from statsmodels.tsa.statespace.sarimax import SARIMAX
 
     settings: dict[str, Any] = {
