@@ -327,6 +327,8 @@ class SegmentReader:
             found = Path(self._storage.absolute(path)).stat()
         except FileNotFoundError:
             raise _missing(path) from None
+        except OSError as error:
+            raise StoreError(f"segment {path} could not be read: {error}") from error
         return found.st_size, found.st_mtime_ns, found.st_ino
 
     def _hashed(self, path: str, stamp: _Stamp) -> tuple[pa.NativeFile, str]:
@@ -335,14 +337,14 @@ class SegmentReader:
             content = self._content(path)
             return pa.BufferReader(content), hashlib.sha256(content).hexdigest()
         known, digest = _VERIFIED.get(full, ((), ""))
-        if known != stamp:
-            try:
+        try:
+            if known != stamp:
                 with Path(full).open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise DamagedError(f"segment {path} could not be read: {error}") from error
-            _VERIFIED[full] = stamp, digest
-        return pa.OSFile(full), digest
+                _VERIFIED[full] = stamp, digest
+            return pa.OSFile(full), digest
+        except OSError as error:
+            raise StoreError(f"segment {path} could not be read: {error}") from error
 
     def _content(self, path: str) -> bytes:
         try:

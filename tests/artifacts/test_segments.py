@@ -394,6 +394,14 @@ def test_other_files_are_no_segments(local: Storage) -> None:
         SegmentReader(local).describe(B)
 
 
+def test_a_segment_that_cannot_be_read_is_an_error_of_the_store(local: Storage) -> None:
+    local.write("file", b"")
+    Path(local.absolute("folder.parquet")).mkdir()
+    for path in ("file/a.parquet", "folder.parquet"):
+        with pytest.raises(StoreError, match=f"segment {path} could not be read"):
+            SegmentReader(local).load(path, "0" * 64, 0)
+
+
 def test_a_segment_path_cannot_leave_the_store(local: Storage) -> None:
     with pytest.raises(StoreError, match="must stay inside"):
         SegmentReader(local).load("../outside.parquet", "0" * 64, 0)

@@ -169,14 +169,14 @@ def test_rows_without_a_target_are_not_judged() -> None:
 
 
 def test_a_classification_of_one_class_is_not_evaluated() -> None:
-    rows = daily(SALES, kind=pd.Series(["a"] * 9 + [None], dtype="str"))
+    rows = daily(SALES, kind=pd.Series(["a"] * 9 + [None], dtype=object))
     spec = FitSpec("classification", target="kind", classes=("a", "b"))
     with pytest.raises(ModelError, match="all rows are of one class, a"):
         make_splits(rows, spec, EvaluationSpec())
 
 
 def test_classes_are_held_out_as_they_are() -> None:
-    rows = daily(SALES, kind=pd.Series(["a", "b"] * 4 + ["b", None], dtype="str"))
+    rows = daily(SALES, kind=pd.Series(["a", "b"] * 4 + ["b", None], dtype=object))
     spec = FitSpec("classification", target="kind", time="day", classes=("a", "b"))
     (split,) = make_splits(rows, spec, EvaluationSpec())
     assert split.actual.tolist() == ["b"]
