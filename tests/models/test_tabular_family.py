@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from manymodels.exceptions import CannotExtendError, DataError, ModelError, Unus
 from manymodels.models.contract import FitSpec, FittedModel
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.models.tabular.constant import ConstantModel
-from manymodels.models.tabular.family import SklearnFamily
+from manymodels.models.tabular.family import SklearnFamily, fitting
 from manymodels.models.tabular.model import TabularModel
 from manymodels.records import Rows
 
@@ -426,6 +427,13 @@ def test_warnings_of_an_estimator_become_notes() -> None:
     notes = model.describe()["notes"]
     assert len(notes) == 1
     assert "Maximum iterations (2) reached" in notes[0]
+
+
+def test_warnings_meant_for_developers_do_not() -> None:
+    with fitting(np.ones((2, 2))) as notes:
+        for category in (DeprecationWarning, FutureWarning, UserWarning, UserWarning):
+            warnings.warn(f"a {category.__name__}", category, stacklevel=1)
+    assert notes == ["a UserWarning"]
 
 
 def test_a_tabular_model_takes_no_newer_history() -> None:

@@ -33,6 +33,8 @@ _WRONG_KINDS: dict[str, tuple[str, ...]] = {
     "anomaly": ("regressor", "classifier", "clusterer"),
 }
 
+_FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+
 
 @dataclass(frozen=True)
 class Template:
@@ -180,7 +182,8 @@ def fitting(matrix: Floats) -> Iterator[list[str]]:
     ):
         warnings.simplefilter("default")
         yield notes
-    notes.extend(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
+    told = [warning.message for warning in caught if not issubclass(warning.category, _FOR_DEVELOPERS)]
+    notes.extend(dict.fromkeys(" ".join(str(message).split()) for message in told))
 
 
 def _present(weights: dict[Any, float], known: Labelled, seen: Any) -> dict[int, float]:
