@@ -152,7 +152,7 @@ def test_extending_in_two_steps_is_extending_in_one(case: str) -> None:
 @every
 def test_extending_moves_the_cutoff_and_follows_the_newer_level(case: str) -> None:
     values = weekly(174) + np.random.default_rng(1).normal(0, 2, 174).cumsum()
-    values[140:] += 30
+    values[140:] += 60
     whole = rows(values)
     model = candidate(case).fit(whole.part(0, 140), spec())
     later = model.extend(whole.part(0, 160))
