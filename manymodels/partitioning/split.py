@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,7 @@ from manymodels.exceptions import DataError, StoreError
 from manymodels.partitioning.chunks import Layout
 from manymodels.partitioning.content import dataset_fingerprint, stored_type
 from manymodels.partitioning.keys import column_kind, key_ids
+from manymodels.partitioning.ordering import sort_rows
 from manymodels.partitioning.parts import Written
 from manymodels.partitioning.store import (
     DETAILS,
@@ -48,8 +49,6 @@ def split(
     storage: Storage,
     *,
     memory: int | None = None,
-    engine: Literal["auto", "duckdb", "dask"] = "auto",
-    client: Any = None,
     threads: int | None = None,
 ) -> PartitionStore:
     """Split a dataset by key; a dataset that was split before is not read again.
@@ -58,10 +57,8 @@ def split(
         source: The rows.
         data: The job's ``data`` section.
         roles: Which column is what.
-        storage: The store to write to; workers of the Dask engine must reach it at the same place.
+        storage: The store to write to; the workers that compute a Dask frame must reach it at the same place.
         memory: Bytes that DuckDB may use; what is being written, a few row groups, comes on top.
-        engine: ``duckdb``: this machine, out of core; ``dask``: Dask's shuffle; ``auto``: Dask for Dask frames.
-        client: The Dask client for the Dask engine; Dask's default scheduler when None.
         threads: Of DuckDB; one per core when None.
 
     Raises:
@@ -76,14 +73,12 @@ def split(
         return known
     folder = storage.scratch()
     try:
-        if engine == "dask" or (engine == "auto" and source.kind == "dask"):
-            from manymodels.partitioning.shuffle import shuffle_rows
+        rows = source
+        if source.kind == "dask":
+            from manymodels.partitioning.spill import spilled
 
-            written, sorted_by = shuffle_rows(source, layout, storage, folder, client), "dask"
-        else:
-            from manymodels.partitioning.ordering import sort_rows
-
-            written, sorted_by = sort_rows(source, layout, folder, memory=memory, threads=threads)
+            rows = spilled(source, layout.schema.names, list(layout.keys), folder / "frame")
+        written, sorted_by = sort_rows(rows, layout, folder, memory=memory, threads=threads)
         source.check_unchanged()
         store = _publish(written, sorted_by, source, layout, storage, folder)
     finally:

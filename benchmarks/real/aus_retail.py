@@ -1,0 +1,51 @@
+"""Forecast 24 months of Australian retail turnover, one model per state and industry, and score it.
+
+    python benchmarks/real/aus_retail.py DATA     DATA is the folder that holds aus_retail.parquet
+
+MASE is scaled by the in-sample seasonal naive error (period 12), over the series that reach the end of the data and have at
+least 36 training months.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import manymodels as mm
+
+KEYS = ["State", "Industry"]
+JOB = Path(__file__).with_suffix(".yaml").absolute()
+
+
+def main(folder: Path) -> None:
+    rows = pd.read_parquet(folder / "aus_retail.parquet")[[*KEYS, "Month", "Turnover"]]
+    rows["Month"] = pd.to_datetime(rows["Month"])
+    cut = rows["Month"].max() - pd.DateOffset(months=24)
+    train, test = rows[rows["Month"] <= cut], rows[rows["Month"] > cut]
+    with tempfile.TemporaryDirectory() as work:
+        os.chdir(work)
+        train.to_parquet("train.parquet", index=False)
+        job = mm.Job.from_yaml(JOB)
+        run = mm.train(job)
+        scores = mm.score(job)
+        print(run)
+        print(run.leaderboard().to_string(index=False))
+    print(scores["model_source"].value_counts().to_string())
+    judged = test.merge(scores.assign(Month=pd.to_datetime(scores["Month"])), on=[*KEYS, "Month"], how="left")
+    errors = []
+    for key, group in judged.groupby(KEYS):
+        history = train[(train[KEYS] == key).all(axis=1)].sort_values("Month")["Turnover"].to_numpy()
+        if len(history) >= 36 and len(group) == 24:
+            scale = np.abs(history[12:] - history[:-12]).mean()
+            errors.append(np.abs(group["Turnover"] - group["prediction"]).mean() / scale)
+    inside = judged["Turnover"].between(judged["prediction_lo_80"], judged["prediction_hi_80"])
+    print(f"{len(errors)} series: MASE {np.mean(errors):.3f}; 80 % intervals cover {inside.mean():.1%}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).absolute())
