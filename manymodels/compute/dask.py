@@ -142,7 +142,6 @@ def open_scheduler(
             storage_root=storage_root,
             patience=patience,
         )
-        executor.check_workers()
         executor.preload(preload)
         executor.closing = stack.pop_all()
         return executor
@@ -306,8 +305,8 @@ class DaskExecutor:
         if threads:
             self._missing_since = None
             self._threads = sum(threads.values())
-            if self._checked and not self._checked.issuperset(threads):
-                self.check_workers()
+            if self._local is None and not self._checked.issuperset(threads):
+                self._check_workers()
         elif self._missing_since is None:
             self._missing_since = now
         elif now - self._missing_since > self._patience:
@@ -323,7 +322,7 @@ class DaskExecutor:
         words = "" if self._local is None else " ".join(self._local.last_words.split())
         return f" (last words of one: {words})" if words else ""
 
-    def check_workers(self) -> None:
+    def _check_workers(self) -> None:
         """Check that workers would make the same models as this process, and reach the store.
 
         Raises:

@@ -150,8 +150,9 @@ class Sandbox:
             keep = False
             try:
                 yield from conversation.values()
-                # What a child keeps after its work (caches, leaks) would count against innocent units of the next run.
-                keep = conversation.done and resident(child.process.pid) <= memory // 2
+                # What a child keeps after its work (caches, leaks) would count against innocent units of the next
+                # run: half of what its imports left free must be free again.
+                keep = conversation.done and resident(child.process.pid) <= (child.imported + memory) // 2
             finally:
                 if not keep:
                     _end_all(self._slot)
@@ -211,6 +212,7 @@ class _Child:
         self.faults: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self.preload: tuple[str, ...] = settings["preload"]
         self.ready = False
+        self.imported = 0  # bytes that it occupied when it was ready
         for descriptor in (self.request, self.reply):
             os.set_blocking(descriptor, False)
             if hasattr(fcntl, "F_SETPIPE_SZ"):
@@ -301,6 +303,7 @@ class _Conversation:
                 yield value
             elif tag == READY:
                 self._child.ready = True
+                self._child.imported = resident(self._child.process.pid)
                 self._start_clock()
             elif tag == DONE:
                 self.done = True
@@ -336,6 +339,10 @@ class _Conversation:
         self._at = 0
         process = self._child.process
         while True:
+            if (
+                self._child.faults.closed
+            ):  # close() was called meanwhile, and our descriptors may be others' now
+                return self._died("crash", "closed", "the sandbox was closed while it ran")
             now = time.monotonic()
             if now >= self._next_look:
                 self._next_look = now + _POLL

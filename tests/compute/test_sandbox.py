@@ -271,6 +271,14 @@ class TestWarmth:
         assert gone(child)
         assert run(shared, "echo", [1]) == [Started(1), 1]
 
+    def test_closing_the_sandbox_ends_its_run(self, shared: Sandbox) -> None:
+        values = shared.run("compute_work:many_short_units", 0.1, timeout=20, memory=GIB)
+        next(values)
+        shared.close()
+        *_, died = values
+        assert isinstance(died, Died)
+        assert died.error == "closed"
+
     def test_two_runs_at_once_are_refused(self, shared: Sandbox) -> None:
         values = shared.run("compute_work:count", 2, timeout=20, memory=GIB)
         next(values)
