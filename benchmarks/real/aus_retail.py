@@ -38,8 +38,9 @@ def main(folder: Path) -> None:
     print(scores["model_source"].value_counts().to_string())
     judged = test.merge(scores.assign(Month=pd.to_datetime(scores["Month"])), on=[*KEYS, "Month"], how="left")
     errors = []
+    histories = {key: group["Turnover"].to_numpy() for key, group in train.sort_values("Month").groupby(KEYS)}
     for key, group in judged.groupby(KEYS):
-        history = train[(train[KEYS] == key).all(axis=1)].sort_values("Month")["Turnover"].to_numpy()
+        history = histories.get(key, np.empty(0))
         if len(history) >= 36 and len(group) == 24:
             scale = np.abs(history[12:] - history[:-12]).mean()
             errors.append(np.abs(group["Turnover"] - group["prediction"]).mean() / scale)
