@@ -24,7 +24,10 @@ _WIDEST = 60
 """Longest season whose first values are estimated; those of a longer one are averages, to bound the cost."""
 _NOTHING = 1e-12
 _STARTS = [
-    (level, trend, season) for level in (0.05, 0.2, 0.6) for trend in (0.01, 0.1) for season in (0.02, 0.2)
+    (level, trend, season)
+    for level in (0.05, 0.2, 0.6, 0.95)
+    for trend in (0.01, 0.1)
+    for season in (0.02, 0.2)
 ]
 
 
@@ -96,14 +99,20 @@ def step(form: Form, weights: Weights, level: Any, slope: Any, place: Any) -> tu
 def update(
     form: Form, weights: Weights, level: Any, slope: Any, place: Any, base: Any, error: Any
 ) -> tuple[Any, Any, Any]:
-    """The components one period later, given the error of that period's forecast; arrays as in ``step``."""
+    """The components one period later, given the error of that period's forecast; arrays as in ``step``.
+
+    A season that multiplies follows the new level, as Winters (1960) and statsmodels have it, not the old one.
+    """
     inner = error / place if form.seasonal == "mul" else error
     if form.trend == "mul":
         changed = slope**weights.damping + weights.trend * inner / level
     else:
         changed = weights.damping * slope + weights.trend * inner
-    outer = error / base if form.seasonal == "mul" else error
-    return base + weights.level * inner, changed, place + weights.season * outer
+    after = base + weights.level * inner
+    if form.seasonal == "mul":
+        share = weights.season / (1 - weights.level)
+        return after, changed, place + share * ((base * place + error) / after - place)
+    return after, changed, place + weights.season * error
 
 
 def advance(form: Form, weights: Weights, state: State, values: Iterable[float]) -> tuple[State, Floats]:
