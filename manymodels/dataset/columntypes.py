@@ -7,13 +7,24 @@ one; everything else takes the type that models work with.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.types as pt
 
 from manymodels.dataset.files import nearest
 from manymodels.exceptions import DataError
 
-__all__ = ["DECLARED", "common_type", "declared_type", "departing_type", "final_type", "plain_name"]
+__all__ = [
+    "DECLARED",
+    "check_names",
+    "common_type",
+    "declared_type",
+    "departing_type",
+    "final_type",
+    "plain_name",
+]
 
 MICROSECONDS = pa.timestamp("us")
 ZONED = pa.timestamp("us", "UTC")  # Until files are compared: a zone on one side only is drift.
@@ -27,6 +38,28 @@ DECLARED: dict[str, pa.DataType] = {
     "timestamp": MICROSECONDS,
 }
 """The types that ``data.types`` may name."""
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Check that columns can be told apart (SQL does not look at case).
+
+    Raises:
+        DataError: Two columns of one name, or a name with a NUL.
+    """
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DataError(
+                f"column {name!r} occurs {count} times in {where}; every column needs its own name"
+            )
+        if "\0" in name:
+            raise DataError(f"column {name!r} in {where} has a NUL in its name; rename it")
+    lower: dict[str, str] = {}
+    for name in names:
+        twin = lower.setdefault(name.lower(), name)
+        if twin != name:
+            raise DataError(
+                f"columns {twin!r} and {name!r} in {where} differ only in case; rename one of them"
+            )
 
 
 def declared_type(column: str, name: str) -> pa.DataType:

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
+from manymodels.dataset.columntypes import check_names
 from manymodels.exceptions import DataError
 
 __all__ = ["as_table", "index_columns", "is_dask", "meta_schema"]
@@ -30,6 +31,7 @@ def as_table(frame: object) -> tuple[pa.Table, frozenset[str]]:
     import pandas as pd
 
     if isinstance(frame, pa.Table):
+        check_names(frame.schema.names, "the data")
         return _scannable(frame), index_columns(frame.schema)
     if not isinstance(frame, pd.DataFrame):
         raise DataError(
@@ -45,6 +47,7 @@ def as_table(frame: object) -> tuple[pa.Table, frozenset[str]]:
     }
     names = [*columns, *(str(name) for name in frame.columns)]
     arrays = [*columns.values(), *(frame.iloc[:, position] for position in range(frame.shape[1]))]
+    check_names(names, "the data")
     arrow = [_as_array(name, values) for name, values in zip(names, arrays, strict=True)]
     return _scannable(pa.table(arrow, names=names)), frozenset(named)
 

@@ -11,23 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import PurePosixPath
-from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.types as pt
 
 from manymodels.dataset.columntypes import plain_name
-from manymodels.dataset.roles import is_number, is_storable, tells
+from manymodels.dataset.roles import is_number, tells
+from manymodels.dataset.sample import Pace, Sample
 from manymodels.dataset.scans import explained
 from manymodels.dataset.sources import Source
-from manymodels.dataset.sql import identifier, text_as
 from manymodels.exceptions import DataError
 
 __all__ = ["Proposal", "propose", "render_job"]
 
-_ROWS = 1_000_000
-_TELLING_ROWS = 10_000
 _FEW_CLASSES = 20
 _PANEL = 0.999  # share of rows that must have a key and time of their own
 
@@ -53,29 +49,6 @@ _PEOPLE_WORDS = {"user", "users", "userid", "customer", "customerid", "member", 
 _PLANNED_WORDS = {
     "promo", "promotion", "holiday", "open", "event", "discount", "schoolholiday", "stateholiday", "campaign",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Pace:
-    """How often a key has a row."""
-
-    name: str
-    least: float
-    most: float
-    horizon: int
-
-
-_HOUR, _DAY = 3600.0, 86_400.0
-_PACES = (  # seconds from one time to the next
-    _Pace("minutes", 1, 0.9 * _HOUR, 60),
-    _Pace("hours", 0.9 * _HOUR, 0.9 * _DAY, 24),
-    _Pace("days", 0.9 * _DAY, 4 * _DAY, 14),
-    _Pace("weeks", 6 * _DAY, 8 * _DAY, 8),
-    _Pace("months", 28 * _DAY, 31 * _DAY, 12),
-    _Pace("quarters", 89 * _DAY, 92 * _DAY, 4),
-    _Pace("years", 365 * _DAY, 366 * _DAY, 3),
-)
-_STEPS = _Pace("steps", 1, 1, 10)
 
 
 @dataclass(frozen=True)
@@ -117,7 +90,7 @@ def propose(source: Source) -> Proposal:
         DataError: No column could be a key, or the rows cannot be read.
     """
     with duckdb.connect() as connection, explained(source.csv):
-        look = _Look(source, connection)
+        look = Sample(source, connection)
         time, reason = _time(look)
         reasons = [reason]
         keys, pace, reason = _keys(look, time)
@@ -151,78 +124,6 @@ def propose(source: Source) -> Proposal:
     )
 
 
-class _Look:
-    """The first rows of a source, in DuckDB, and what has been counted in them."""
-
-    def __init__(self, source: Source, connection: duckdb.DuckDBPyConnection) -> None:
-        self.source = source
-        self.types = {name: type for name, type in source.columns.items() if is_storable(type)}
-        self._connection = connection
-        rows = source.relation(connection, list(self.types))
-        connection.execute(f"CREATE TEMP TABLE sample AS SELECT * FROM {rows} LIMIT {_ROWS}")  # noqa: S608 - quoted
-        counted = ", ".join(
-            f"count({identifier(n)}), approx_count_distinct({identifier(n)})" for n in self.types
-        )
-        self.rows, *counts = self.first(f"SELECT count(*), {counted} FROM sample")  # noqa: S608 - quoted
-        self.filled = dict(zip(self.types, counts[::2], strict=True))
-        self.distinct = dict(zip(self.types, counts[1::2], strict=True))
-
-    def first(self, query: str) -> tuple[Any, ...]:
-        """The first row of a query."""
-        return tuple(self._connection.execute(query).fetchall()[0])
-
-    def are_times(self, name: str) -> bool:
-        """Whether every text of a column is a time in ISO 8601."""
-        x = identifier(name)
-        parsed = text_as(name, pa.timestamp("us"))
-        try:
-            self.first(f"SELECT count({parsed}) FROM (SELECT {x} FROM sample LIMIT {_TELLING_ROWS})")  # noqa: S608 - quoted
-        except duckdb.Error:
-            return False
-        return bool(self.filled[name])
-
-    def uniqueness(self, columns: Sequence[str]) -> float:
-        """Distinct combinations of values, as a share of the rows."""
-        listed = ", ".join(identifier(name) for name in columns)
-        (found,) = self.first(f"SELECT count(*) FROM (SELECT DISTINCT {listed} FROM sample)")  # noqa: S608 - quoted
-        return float(found / max(1, self.rows))
-
-    def pace(self, keys: Sequence[str], time: str) -> _Pace | None:
-        """How often most keys have a row, if it is regular."""
-        listed, t = ", ".join(identifier(name) for name in keys), identifier(time)
-        if pt.is_string(self.types[time]):
-            t = str(text_as(time, pa.timestamp("us")))
-        is_position = pt.is_integer(self.types[time])
-        moment = t if is_position else f"epoch(CAST({t} AS TIMESTAMP))"
-        gaps = f"SELECT {moment} - lag({moment}) OVER (PARTITION BY {listed} ORDER BY {moment}) AS gap FROM sample"  # noqa: S608
-        usual, total = self.first(f"SELECT median(gap), count(gap) FROM ({gaps})")  # noqa: S608 - quoted
-        if not total:
-            return None
-        pace = next((p for p in _PACES if p.least <= usual <= p.most), None)
-        if is_position:
-            pace = _STEPS if usual == 1 else None
-        if pace is None:
-            return None
-        # Months differ in days, and a closed day makes a longer gap; event times have gaps of every length.
-        low, high = (pace.least, pace.most) if pace.least >= 28 * _DAY else (usual, usual)
-        (regular,) = self.first(f"SELECT count(*) FROM ({gaps}) WHERE gap BETWEEN {low} AND {high}")  # noqa: S608 - quoted
-        return pace if regular >= 0.5 * total else None
-
-    def is_level(self, name: str, keys: Sequence[str]) -> bool:
-        """Whether a column of strings groups the keys: constant within each, with few values over all."""
-        if not pt.is_string(self.types.get(name, pa.null())) or self.filled[name] < self.rows:
-            return False
-        listed, x = ", ".join(identifier(key) for key in keys), identifier(name)
-        inside = f"SELECT count(DISTINCT {x}) AS values FROM sample GROUP BY {listed}"  # noqa: S608 - quoted
-        most, groups = self.first(f"SELECT max(values), count(*) FROM ({inside})")  # noqa: S608 - quoted
-        return bool(most == 1 and 2 <= self.distinct[name] <= groups / 2)
-
-    def frame(self, columns: Sequence[str]) -> Any:
-        """Some rows as a pandas DataFrame."""
-        listed = ", ".join(identifier(name) for name in columns)
-        return self._connection.sql(f"SELECT {listed} FROM sample LIMIT {_TELLING_ROWS}").df()  # noqa: S608 - quoted
-
-
 def _words(name: str) -> set[str]:
     """The words of a name, in lower case: ``StoreID`` is store and id (and storeid)."""
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
@@ -235,7 +136,7 @@ def _rank(name: str, words: Sequence[str]) -> int:
     return next((place for place, word in enumerate(words) if word in own), len(words))
 
 
-def _time(look: _Look) -> tuple[str | None, str]:
+def _time(look: Sample) -> tuple[str | None, str]:
     found = [n for n, type in look.types.items() if pt.is_date(type) or pt.is_timestamp(type)]
     found = [n for n in found if look.filled[n] == look.rows]
     hinted = [
@@ -251,7 +152,7 @@ def _time(look: _Look) -> tuple[str | None, str]:
     return name, f"time: {_scalar(name)} is {plain_name(look.types[name])}"
 
 
-def _keys(look: _Look, time: str | None) -> tuple[tuple[str, ...], _Pace | None, str]:
+def _keys(look: Sample, time: str | None) -> tuple[tuple[str, ...], Pace | None, str]:
     """Key columns, how often a key has a row where that is regular, and why these."""
     found = [
         name
@@ -289,7 +190,7 @@ def _keys(look: _Look, time: str | None) -> tuple[tuple[str, ...], _Pace | None,
     )
 
 
-def _target(look: _Look, used: Sequence[str]) -> tuple[str | None, str]:
+def _target(look: Sample, used: Sequence[str]) -> tuple[str | None, str]:
     found = [n for n in look.types if n not in used and look.distinct[n] > 1 and n not in look.source.index]
     named = [n for n in found if _rank(n, _TARGET_WORDS) < len(_TARGET_WORDS)]
     named = [
@@ -312,7 +213,7 @@ def _target(look: _Look, used: Sequence[str]) -> tuple[str | None, str]:
 
 
 def _task(
-    look: _Look, keys: Sequence[str], time: str | None, target: str | None, pace: _Pace | None
+    look: Sample, keys: Sequence[str], time: str | None, target: str | None, pace: Pace | None
 ) -> tuple[str, str]:
     if target is None:
         return "anomaly", "task: anomaly detection, which needs no target"
@@ -334,7 +235,7 @@ def _task(
 
 
 def _useless(
-    look: _Look, keys: Sequence[str], time: str | None, target: str | None
+    look: Sample, keys: Sequence[str], time: str | None, target: str | None
 ) -> Iterator[tuple[str, str]]:
     frame = None if target is None else look.frame(list(look.types))
     for name, type in look.source.columns.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from manymodels.dataset.columntypes import common_type, departing_type, plain_name
+from manymodels.dataset.columntypes import check_names, common_type, departing_type, plain_name
 from manymodels.dataset.csvfiles import UNNAMED, CsvHeader, CsvOptions, FoundKinds, type_of_kinds
 from manymodels.dataset.files import Listing, SourceFile, nearest
 from manymodels.dataset.frames import index_columns
@@ -86,28 +85,6 @@ def read_layouts(
     groups = tuple(Layout(tuple(files), dict(columns)) for columns, files in schemas.items())
     seen = tuple((group.files[0].path, group.raw) for group in groups)
     return Layouts(groups, seen, frozenset(index), rows, is_empty)
-
-
-def check_names(names: Sequence[str], where: str) -> None:
-    """Check that columns can be told apart (SQL does not look at case).
-
-    Raises:
-        DataError: Two columns of one name, or a name with a NUL.
-    """
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise DataError(
-                f"column {name!r} occurs {count} times in {where}; every column needs its own name"
-            )
-        if "\0" in name:
-            raise DataError(f"column {name!r} in {where} has a NUL in its name; rename it")
-    lower: dict[str, str] = {}
-    for name in names:
-        twin = lower.setdefault(name.lower(), name)
-        if twin != name:
-            raise DataError(
-                f"columns {twin!r} and {name!r} in {where} differ only in case; rename one of them"
-            )
 
 
 def _parquet_schema(file: SourceFile) -> tuple[pa.Schema, int | None, bool]:

@@ -12,11 +12,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.types as pt
 
-from manymodels.dataset.columntypes import declared_type, departing_type, final_type, plain_name
+from manymodels.dataset.columntypes import check_names, declared_type, departing_type, final_type, plain_name
 from manymodels.dataset.csvfiles import CsvOptions
 from manymodels.dataset.files import Format, Listing, SourceFile, find_files
 from manymodels.dataset.frames import as_table, is_dask, meta_schema
-from manymodels.dataset.layouts import Layout, check_names, common_columns, folder_types, read_layouts
+from manymodels.dataset.layouts import Layout, common_columns, folder_types, read_layouts
 from manymodels.dataset.scans import explained, fresh_name, register, scan
 from manymodels.dataset.spec import DataSpec
 from manymodels.dataset.sql import cast, check_where, identifier, text_as
@@ -318,7 +318,6 @@ def _open_frame(
     common = {
         name: declared.get(name) or departing_type(type, key=name in keys) for name, type in raw.items()
     }
-    check_names(list(raw), "the data")
     columns = _final(common, keys, data.time)
     kind: Literal["table", "dask"] = "dask" if rows is None else "table"
     return Source(

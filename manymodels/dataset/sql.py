@@ -87,11 +87,14 @@ def cast(
         return _or_complaint(column, to, bit, "false", file) if declared and pt.is_integer(raw) else None
     if pt.is_date(to):
         if pt.is_timestamp(raw) and declared:
-            midnight = f"CASE WHEN {x}::TIMESTAMP = date_trunc('day', {x}::TIMESTAMP) THEN CAST({x}::TIMESTAMP AS DATE) END"
+            moment = _moment(x, raw, pa.timestamp("us"))
+            midnight = f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END"
             return _or_complaint(column, to, midnight, "false", file)
         return plain if pt.is_date(raw) else None
     if pt.is_timestamp(to):
-        return plain if pt.is_timestamp(raw) or pt.is_date(raw) else None
+        if pt.is_timestamp(raw):
+            return _moment(x, raw, to)
+        return plain if pt.is_date(raw) else None
     if pt.is_string(to):
         return plain if declared and not pt.is_nested(raw) and not pt.is_binary(raw) else None
     if pt.is_decimal(to):
@@ -99,6 +102,18 @@ def cast(
     if pt.is_binary(to):
         return x
     return None
+
+
+def _moment(x: str, raw: pa.DataType, to: pa.DataType) -> str:
+    """A timestamp as one without a zone, in UTC.
+
+    Nanoseconds are cut off: DuckDB would round them, up to the next day; and it casts none that have a zone.
+    """
+    if raw.unit != "ns":
+        return f"CAST({x} AS {duck_type(to)})"
+    if to.unit == "ns":
+        return f"make_timestamp_ns(epoch_ns({x}))"
+    return f"make_timestamp((epoch_ns({x}) - (epoch_ns({x}) % 1000 + 1000) % 1000) // 1000)"
 
 
 def text_as(
@@ -159,7 +174,7 @@ def year_first(text: str) -> str:
 
 
 def _short_dates(text: str, duck: str) -> str:
-    return f" WHEN length({text}) IN (7, 8) THEN CAST(TRY_STRPTIME({text}, ['%Y-%m', '%Y%m%d']) AS {duck})"
+    return f" WHEN length({text}) IN (7, 8) AND {text} < ':' THEN CAST(TRY_STRPTIME({text}, ['%Y-%m', '%Y%m%d']) AS {duck})"
 
 
 def _or_complaint(column: str, to: pa.DataType, value: str, missing: str, file: str | None) -> str:

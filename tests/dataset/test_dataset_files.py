@@ -112,9 +112,14 @@ def test_a_glob_over_folders_keeps_their_columns(tmp_path: Path) -> None:
     assert source.part(source.files[:1]).read().num_rows == 2
 
 
-def test_a_column_that_stands_in_the_files_too_has_their_type(tmp_path: Path) -> None:
-    parquet(tmp_path / "d" / "store=1" / "a.parquet", pa.table({"store": ["1"], "sales": [1.0]}))
-    parquet(tmp_path / "d" / "store=2" / "a.parquet", pa.table({"store": ["2"], "sales": [2.0]}))
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_a_column_that_stands_in_the_files_too_has_their_type(tmp_path: Path, suffix: str) -> None:
+    for store in ("1", "2"):
+        table = pa.table({"store": [store], "sales": [float(store)]})
+        file = parquet(tmp_path / "d" / f"store={store}" / "a.parquet", table)
+        if suffix == "feather":
+            feather.write_feather(table, file.with_suffix(".feather"))
+            file.unlink()
     source = opened(str(tmp_path / "d"))
     assert source.columns["store"] == pa.string()
     assert rows(source) == [("1", 1.0), ("2", 2.0)]
