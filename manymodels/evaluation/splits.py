@@ -171,7 +171,9 @@ def _without_known_future(rows: Rows, spec: FitSpec) -> npt.NDArray[np.bool_]:
 
 def _visible(rows: Rows, spec: FitSpec) -> tuple[str, ...]:
     """The columns that are known of rows to predict."""
-    hidden = {spec.target, spec.label, spec.weight}
+    hidden = {spec.label, spec.weight}
+    if spec.task != "anomaly":  # a detector that was given a target watches it like the features
+        hidden.add(spec.target)
     if spec.task == "forecast":
         hidden.update(set(spec.features).difference(spec.known_future))
     return rows.derived(

@@ -55,9 +55,12 @@ def open_inputs(job: Job, run: RunSettings, data: Any, future: Any, storage: Sto
         if future is not None:
             raise DataError(f"--future is for forecasts; give the rows of a {spec.task} with --data")
         source = job.data.path if data is None else data
-        rows, roles = _split(job, source, storage, features=spec.features, every_column=True)
+        # A detector that was given a target watches it like the features.
+        watched = (spec.target,) if spec.task == "anomaly" and spec.target is not None else ()
+        read = (*spec.features, *watched)
+        rows, roles = _split(job, source, storage, features=read, every_column=True)
         output = tuple(column for column in roles.columns if column not in job.data.partition_by)
-        return ScoreInputs(rows, None, _readable(roles, spec.features, spec.time), output, rows.fingerprint)
+        return ScoreInputs(rows, None, _readable(roles, read, spec.time), output, rows.fingerprint)
 
     if future is None and spec.known_future:
         raise DataError(
