@@ -26,6 +26,9 @@ __all__ = ["Croston", "FittedCroston", "FittedTsb", "Tsb"]
 
 _Share = Annotated[float, Field(gt=0, le=1)]
 
+_GRID = np.linspace(0, 1, 41)
+"""Shares at which the quantiles of sizes are kept."""
+
 
 @dataclass(frozen=True)
 class Croston:
@@ -51,20 +54,17 @@ class Croston:
         basis = Basis.of(spec)
         series = Series.read(rows, basis)
         values = _demands(series)
-        start = FittedCroston(
-            basis, series.end, np.empty(0), np.empty(0), self.variant, self.alpha, 0.0, math.nan, 0
-        )
-        fitted, forecasts = start.through(values)
-        lower, upper = _error_quantiles(values - forecasts, basis.levels)
-        return replace(fitted, lower=lower, upper=upper)
+        ratios = _ratios(values, self.alpha)
+        start = FittedCroston(basis, series.end, self.alpha, math.nan, ratios, self.variant, math.nan, 0)
+        return start.through(values)
 
 
 @dataclass(frozen=True)
 class Tsb:
     """The smoothed size of demands times the smoothed chance of one; one row is enough.
 
-    The chance sinks in every period without demand, so that a product that is no longer sold ends near
-    zero. Teunter, Syntetos and Babai (2011).
+    The chance starts from the history's average and sinks in every period without demand, so that a product
+    that is no longer sold ends near zero. Teunter, Syntetos and Babai (2011).
 
     Attributes:
         alpha: How fast the size follows the data.
@@ -84,10 +84,10 @@ class Tsb:
         basis = Basis.of(spec)
         series = Series.read(rows, basis)
         values = _demands(series)
-        start = FittedTsb(basis, series.end, np.empty(0), np.empty(0), self.alpha, self.beta, 0.0, math.nan)
-        fitted, forecasts = start.through(values)
-        lower, upper = _error_quantiles(values - forecasts, basis.levels)
-        return replace(fitted, lower=lower, upper=upper)
+        chance = np.count_nonzero(values) / len(values)
+        ratios = _ratios(values, self.alpha)
+        start = FittedTsb(basis, series.end, self.alpha, math.nan, ratios, self.beta, chance)
+        return start.through(values)
 
 
 def _demands(series: Series) -> Floats:
@@ -97,36 +97,62 @@ def _demands(series: Series) -> Floats:
     return values
 
 
-def _error_quantiles(errors: Floats, levels: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """What to add to a forecast for its bounds. Shapes (levels,)."""
-    known = errors[errors == errors]
-    if len(known) < 2:
-        unknown = np.full(len(levels), math.nan)
-        return unknown, unknown
-    half = np.array(levels) / 200
-    return np.quantile(known, 0.5 - half), np.quantile(known, 0.5 + half)
+def _smoothed(values: Floats, start: float, weight: float) -> list[float]:
+    """The exponentially smoothed level before each value, and after the last; a NaN start is the first value."""
+    level, levels = start, [start]
+    for value in values.tolist():
+        level = value if math.isnan(level) else level + weight * (value - level)
+        levels.append(level)
+    return levels
+
+
+def _ratios(values: Floats, weight: float) -> Floats:
+    """Quantiles of each demand's ratio to the smoothed size before it; NaN below two demands. Shape (41,)."""
+    sizes = values[values > 0]
+    if len(sizes) < 2:
+        return np.full(len(_GRID), math.nan)
+    ratios: Floats = np.quantile(sizes[1:] / np.array(_smoothed(sizes, math.nan, weight)[1:-1]), _GRID)
+    return ratios
 
 
 @dataclass(frozen=True, slots=True)
 class _FittedDemand(FittedForecast):
-    """A flat forecast with the quantiles of its errors.
+    """A flat forecast of demands that come by chance.
 
     Attributes:
-        lower: Error at each level's lower bound. Shape (levels,).
-        upper: Error at each level's upper bound.
+        alpha: How fast the size follows the data.
+        size: The smoothed size; NaN before the first demand.
+        ratios: Quantiles of a size's ratio to the smoothed size. Shape (41,).
     """
 
-    lower: Floats
-    upper: Floats
+    alpha: float
+    size: float
+    ratios: Floats
 
-    def _outlook(self, steps: Ints, rows: Rows) -> Outlook:
-        mean = np.full(len(steps), self.rate)
-        return Outlook(mean, mean + self.lower[:, None], mean + self.upper[:, None])
+    @property
+    @abstractmethod
+    def chance(self) -> float:
+        """The chance of demand in a period."""
 
     @property
     @abstractmethod
     def rate(self) -> float:
         """Demand a period."""
+
+    def _outlook(self, steps: Ints, rows: Rows) -> Outlook:
+        half = np.array(self.basis.levels)[:, None] / 200
+        flat = np.ones(len(steps))
+        return Outlook(
+            self.rate * flat, self._quantiles(0.5 - half) * flat, self._quantiles(0.5 + half) * flat
+        )
+
+    def _quantiles(self, shares: Floats) -> Floats:
+        """Quantiles of one period's demand."""
+        none = 1 - self.chance
+        if none == 1:
+            return np.zeros(shares.shape)
+        sizes = self.size * np.interp((shares - none) / self.chance, _GRID, self.ratios)
+        return np.where(shares <= none, 0.0, sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,28 +161,25 @@ class FittedCroston(_FittedDemand):
 
     Attributes:
         variant: ``classic`` or ``sba``.
-        alpha: How fast both follow the data.
-        size: The smoothed size.
         interval: The smoothed interval in periods; NaN before the first demand.
         waited: Periods since the last demand.
     """
 
     variant: str
-    alpha: float
-    size: float
     interval: float
     waited: int
+
+    @property
+    def chance(self) -> float:
+        """The chance of demand in a period."""
+        return 0.0 if math.isnan(self.interval) else 1 / self.interval
 
     @property
     def rate(self) -> float:
         """Demand a period."""
         if math.isnan(self.interval):
             return 0.0
-        return self.size / self.interval * self._correction
-
-    @property
-    def _correction(self) -> float:
-        return 1 - self.alpha / 2 if self.variant == "sba" else 1.0
+        return self.size / self.interval * (1 - self.alpha / 2 if self.variant == "sba" else 1)
 
     def describe(self) -> Mapping[str, Any]:
         """See ``FittedModel.describe``."""
@@ -164,29 +187,25 @@ class FittedCroston(_FittedDemand):
             "family": "croston",
             "variant": self.variant,
             "alpha": self.alpha,
-            "size": self.size,
+            "size": None if math.isnan(self.size) else self.size,
             "interval": None if math.isnan(self.interval) else self.interval,
         }
 
-    def through(self, values: Floats) -> tuple[FittedCroston, Floats]:
-        """The model after some periods, and its forecast of each of them; NaN before the first demand."""
+    def through(self, values: Floats) -> FittedCroston:
+        """The model after some periods."""
         at = np.flatnonzero(values)
-        size, interval, rates = self.size, self.interval, [self.rate if self.interval > 0 else math.nan]
-        waits = np.diff(at, prepend=-1 - self.waited)
-        for demand, wait in zip(values[at].tolist(), waits.tolist(), strict=True):
-            if math.isnan(interval):
-                size, interval = demand, float(wait)
-            else:
-                size += self.alpha * (demand - size)
-                interval += self.alpha * (wait - interval)
-            rates.append(size / interval * self._correction)
-        # The forecast of a period is the rate after the last demand before it.
-        forecasts = np.array(rates)[np.searchsorted(at, np.arange(len(values)))]
-        waited = len(values) - 1 - int(at[-1]) if len(at) else self.waited + len(values)
-        return replace(self, size=size, interval=interval, waited=waited), forecasts
+        if len(at) == 0:
+            return replace(self, waited=self.waited + len(values))
+        waits = np.diff(at, prepend=-1 - self.waited).astype(np.float64)
+        return replace(
+            self,
+            size=_smoothed(values[at], self.size, self.alpha)[-1],
+            interval=_smoothed(waits, self.interval, self.alpha)[-1],
+            waited=len(values) - 1 - int(at[-1]),
+        )
 
     def _extended(self, newer: Series) -> FittedCroston:
-        return replace(self.through(_demands(newer))[0], origin=newer.end)
+        return replace(self.through(_demands(newer)), origin=newer.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,21 +213,22 @@ class FittedTsb(_FittedDemand):
     """A size and a chance.
 
     Attributes:
-        alpha: How fast the size follows the data.
-        beta: How fast the chance does.
-        size: The smoothed size.
-        chance: The smoothed chance of demand in a period; NaN before the first period.
+        beta: How fast the chance follows the data.
+        probability: The smoothed chance.
     """
 
-    alpha: float
     beta: float
-    size: float
-    chance: float
+    probability: float
+
+    @property
+    def chance(self) -> float:
+        """The chance of demand in a period."""
+        return self.probability
 
     @property
     def rate(self) -> float:
         """Demand a period."""
-        return self.size * self.chance
+        return 0.0 if math.isnan(self.size) else self.size * self.probability
 
     def describe(self) -> Mapping[str, Any]:
         """See ``FittedModel.describe``."""
@@ -216,25 +236,18 @@ class FittedTsb(_FittedDemand):
             "family": "tsb",
             "alpha": self.alpha,
             "beta": self.beta,
-            "size": self.size,
-            "chance": self.chance,
+            "size": None if math.isnan(self.size) else self.size,
+            "chance": self.probability,
         }
 
-    def through(self, values: Floats) -> tuple[FittedTsb, Floats]:
-        """The model after some periods, and its forecast of each of them; NaN for the first of all."""
-        size, chance, forecasts = self.size, self.chance, []
-        if math.isnan(chance):
-            # Starts from the average chance and the first demand's size.
-            chance = float(np.count_nonzero(values)) / len(values)
-            size = float(values[np.argmax(values > 0)])
-        for value in values.tolist():
-            forecasts.append(size * chance)
-            if value > 0:
-                chance += self.beta * (1 - chance)
-                size += self.alpha * (value - size)
-            else:
-                chance -= self.beta * chance
-        return replace(self, size=size, chance=chance), np.array(forecasts)
+    def through(self, values: Floats) -> FittedTsb:
+        """The model after some periods."""
+        happened = (values > 0).astype(np.float64)
+        return replace(
+            self,
+            size=_smoothed(values[values > 0], self.size, self.alpha)[-1],
+            probability=_smoothed(happened, self.probability, self.beta)[-1],
+        )
 
     def _extended(self, newer: Series) -> FittedTsb:
-        return replace(self.through(_demands(newer))[0], origin=newer.end)
+        return replace(self.through(_demands(newer)), origin=newer.end)
