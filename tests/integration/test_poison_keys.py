@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-MODEL = '''
+MODEL = """
 import ctypes, time
 
 import numpy as np
@@ -43,7 +43,7 @@ def fit(frame, spec):
             hoard.append(np.ones(2**22))
             time.sleep(0.001)
     return Mean(frame["y"].mean())
-'''
+"""
 
 JOB = """
 name: wells
@@ -63,7 +63,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     poison = {3: "raise", 7: "crash", 11: "hang", 15: "memory"}
     frames = [
-        pd.DataFrame({"well": well, "y": rng.normal(well, 1, 20), "poison": poison.get(well, "")}) for well in range(20)
+        pd.DataFrame({"well": well, "y": rng.normal(well, 1, 20), "poison": poison.get(well, "")})
+        for well in range(20)
     ]
     pd.concat(frames).to_parquet(place / "wells.parquet", index=False)
     (place / "own_model.py").write_text(MODEL)
