@@ -107,7 +107,7 @@ def test_bounds_cover_what_they_say(name: str) -> None:
 
 def test_bounds_are_quantiles_of_chance_and_size() -> None:
     # Demands of 2 and 6 in turn, every fourth period.
-    values = np.tile([0, 0, 0, 2.0, 0, 0, 0, 6.0], 40)
+    values = np.tile([0, 0, 0, 2.0, 0, 0, 0, 6.0], 200)
     given = spec(levels=(40.0, 60.0, 98.0))
     found = family("croston").fit(rows(values), given).predict(rows([0.0], start="2030-01-01"))
     # Up to 75 % there is none; 80 % is a small demand, 99 % is a large one.
