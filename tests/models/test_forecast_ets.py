@@ -13,7 +13,7 @@ from scipy.stats import norm
 from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
-from manymodels.exceptions import ModelError
+from manymodels.exceptions import CannotExtendError, ModelError
 from manymodels.models.forecast.smoothing import Form, State, Weights, advance, fit_additive
 from manymodels.records import Rows
 
@@ -201,6 +201,13 @@ def test_a_multiplicative_form_of_a_target_that_is_not_positive_is_refused() -> 
     values[10] = 0.0
     with pytest.raises(ModelError, match="a multiplicative form needs a positive target, found 0"):
         family("ets", seasonal="mul").fit(rows(values), spec())
+
+
+def test_a_multiplicative_form_cannot_go_on_over_zeros() -> None:
+    whole = rows(np.append(weekly(100), 0.0))
+    model = family("ets", seasonal="mul").fit(whole.part(0, 100), spec())
+    with pytest.raises(CannotExtendError, match="not positive"):
+        model.extend(whole)
 
 
 def test_a_season_of_one_period_is_none() -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from manymodels.exceptions import ModelError
+from manymodels.exceptions import CannotExtendError, ModelError
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.fitted import FittedForecast, Outlook, need_rows, normal_outlook
 from manymodels.models.forecast.frequency import Ints
@@ -260,6 +260,8 @@ class FittedEts(FittedForecast):
         return bounds[:, 0], bounds[:, 1]
 
     def _extended(self, newer: Series) -> FittedEts:
+        if not self.form.additive and np.nanmin(newer.target) <= 0:
+            raise CannotExtendError("a multiplicative form cannot go on over values that are not positive")
         before = State(self.level, self.slope, self.season)
         state, _ = advance(self.form, self.weights, before, newer.target.tolist())
         return replace(self, origin=newer.end, level=state.level, slope=state.slope, season=state.season)

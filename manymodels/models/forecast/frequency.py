@@ -188,11 +188,13 @@ def period_times(numbers: Ints, frequency: str) -> npt.NDArray[Any]:
     if grid.kind == "business":
         return np.busday_offset("1970-01-01", numbers * grid.size, roll="forward").astype("datetime64[us]")
     months = (numbers * grid.size + grid.anchor).astype("datetime64[M]")
-    return (_last_days(months + (grid.size - 1)) if grid.at_end else months).astype("datetime64[us]")
+    if grid.at_end:
+        months = _last_days(months + np.timedelta64(grid.size - 1, "M"))
+    return months.astype("datetime64[us]")
 
 
 def _last_days(months: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return (months + 1).astype("datetime64[D]") - 1
+    return (months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
 
 
 def future_times(cutoff: int, frequency: str, horizon: int) -> npt.NDArray[Any]:
@@ -220,8 +222,8 @@ def future_times(cutoff: int, frequency: str, horizon: int) -> npt.NDArray[Any]:
         dates = np.busday_offset(date, ahead * grid.size, roll="backward")
     else:
         month = date.astype("datetime64[M]")
-        starts = (month + ahead * grid.size).astype("datetime64[D]")
-        lasts = _last_days(month + ahead * grid.size)
+        months = month + (ahead * grid.size).astype("timedelta64[M]")
+        starts, lasts = months.astype("datetime64[D]"), _last_days(months)
         place = date - month.astype("datetime64[D]")
         is_last = date == _last_days(month)
         dates = lasts if is_last else np.minimum(starts + place, lasts)

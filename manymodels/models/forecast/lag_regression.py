@@ -37,6 +37,7 @@ from manymodels.models.forecast.regressors import (
     check_estimator,
     is_plain_ridge,
     learner_of,
+    needs_positive,
 )
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
@@ -111,7 +112,10 @@ class LagRegression:
         moved = scale.scaled(levels[None])[0][(series.target == series.target)[lag:]]
         if len(moved) == 0:
             raise ModelError(f"{self.name}: no observed change over {lag} periods")
-        scale = replace(scale, centre=float(moved.mean()), factor=float(moved.std()) or 1.0)
+        if needs_positive(self.estimator, self.params):
+            scale = replace(scale, factor=float(np.abs(moved).mean()) or 1.0)
+        else:
+            scale = replace(scale, centre=float(moved.mean()), factor=float(moved.std()) or 1.0)
         weights = None
         if spec.weight is not None:
             weights = np.where(series.row_of >= 0, rows.numbers(spec.weight)[series.row_of], 0.0)

@@ -13,7 +13,15 @@ import numpy as np
 from manymodels.exceptions import ModelError
 from manymodels.models.contract import Floats
 
-__all__ = ["Learner", "Linear", "Regressor", "check_estimator", "is_plain_ridge", "learner_of"]
+__all__ = [
+    "Learner",
+    "Linear",
+    "Regressor",
+    "check_estimator",
+    "is_plain_ridge",
+    "learner_of",
+    "needs_positive",
+]
 
 _RIDGE = "sklearn.linear_model.Ridge"
 
@@ -91,6 +99,16 @@ def learner_of(path: str, params: Mapping[str, Any], seed: int) -> Learner:
             return _linear(estimator, X[: X.shape[1] + 1]) or estimator
 
     return learner
+
+
+def needs_positive(path: str, params: Mapping[str, Any]) -> bool:
+    """Whether an estimator takes no target below zero: those of counts and sizes."""
+    if is_plain_ridge(path, params):
+        return False
+    estimator = _made(path, params, 0)
+    losses = {estimator.get_params().get(name) for name in ("loss", "criterion")}
+    tags = estimator.__sklearn_tags__() if hasattr(estimator, "__sklearn_tags__") else None
+    return bool(losses & {"poisson", "gamma"}) or (tags is not None and tags.target_tags.positive_only)
 
 
 def _ridge(X: Floats, y: Floats, weights: Floats | None, alpha: float) -> Linear:
