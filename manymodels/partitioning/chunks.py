@@ -119,17 +119,23 @@ def run_starts(table: pa.Table, columns: Sequence[str]) -> Integers:
     begins = np.zeros(table.num_rows, bool)
     begins[0] = True
     for name in columns:
-        for chunk_start, chunk in _chunks(table.column(name)):
-            ends = pc.run_end_encode(chunk).run_ends.to_numpy()
-            begins[chunk_start + ends[:-1]] = True
+        array = table.column(name).combine_chunks()
+        if isinstance(array, pa.ChunkedArray):
+            array = pa.concat_arrays(array.chunks)
+        if array.null_count:
+            # Encoding compares what lies under nulls: give all of them one value, and look at the nulls apart.
+            missing = array.is_null()
+            begins[_run_ends(missing)] = True
+            if array.null_count == len(array):
+                continue
+            array = array.fill_null(array.drop_null()[0])
+        begins[_run_ends(array)] = True
     return np.flatnonzero(begins)
 
 
-def _chunks(column: pa.ChunkedArray) -> list[tuple[int, pa.Array]]:
-    array = column.combine_chunks()
-    if isinstance(array, pa.Array):
-        return [(0, array)]
-    return [(0, pa.concat_arrays(array.chunks))]
+def _run_ends(array: pa.Array) -> npt.NDArray[np.int32]:
+    ends: npt.NDArray[np.int32] = pc.run_end_encode(array).run_ends.to_numpy()[:-1]
+    return ends
 
 
 def _any_null(table: pa.Table, columns: Sequence[str]) -> pa.Array | None:

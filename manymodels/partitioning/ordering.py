@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,8 +19,8 @@ from manymodels.dataset.scans import explained
 from manymodels.dataset.sql import identifier
 from manymodels.exceptions import StoreError
 from manymodels.partitioning.chunks import Chunk, Layout, finish_keys, run_starts
-from manymodels.partitioning.keys import column_kind, key_order
-from manymodels.partitioning.parts import ROW_GROUP_BYTES, ROW_GROUP_ROWS, PartWriter, Written
+from manymodels.partitioning.keys import key_order
+from manymodels.partitioning.parts import ROW_GROUP_BYTES, ROW_GROUP_ROWS, PartWriter, Written, row_width
 from manymodels.partitioning.presorted import folders_by_key, looks_sorted
 
 __all__ = ["UnsortedError", "open_connection", "sort_rows", "stream", "whole_keys"]
@@ -68,22 +69,17 @@ def stream(source: Any, connection: Any, layout: Layout, *, sort: bool) -> Itera
         StoreError: Memory or disk do not suffice.
     """
     # A cursor of its own: rows that are not read to the end would keep the connection busy.
-    with explained(), _limits_explained(), connection.cursor() as cursor:
+    with explained(source.csv), _limits_explained(), connection.cursor() as cursor:
         cursor.execute(f"SET preserve_insertion_order = {not sort}")
         relation = source.relation(cursor, layout.schema.names)
         query = f"SELECT {', '.join(_selected(field, layout) for field in layout.schema)} FROM {relation}"  # noqa: S608
         if sort:
-            places = range(
-                1, len(layout.keys) + (layout.time is not None) + 1
-            )  # the first columns of the layout
+            # The first columns of the layout.
+            places = range(1, len(layout.keys) + (layout.time is not None) + 1)
             query += " ORDER BY " + ", ".join(f"{place} ASC NULLS FIRST" for place in places)
-        wide = sum(_WIDTHS.get(column_kind(field.type), 8) for field in layout.schema)
-        batch_rows = max(2048, min(_BATCH_ROWS, ROW_GROUP_BYTES // (4 * wide)))
+        batch_rows = max(2048, min(_BATCH_ROWS, ROW_GROUP_BYTES // (4 * row_width(layout.schema))))
         for batch in cursor.sql(query).to_arrow_reader(batch_rows):
             yield pa.Table.from_batches([batch])
-
-
-_WIDTHS = {"string": 32, "bytes": 64, "decimal": 16}
 
 
 def _selected(field: pa.Field, layout: Layout) -> str:
@@ -197,7 +193,7 @@ def _write(tables: Generator[pa.Table], layout: Layout, folder: Path) -> list[Wr
     written: list[Written] = []
     with (
         contextlib.closing(tables),
-        PartWriter(folder, "part", layout) as writer,
+        PartWriter(folder, f"part-{uuid.uuid4().hex[:8]}", layout) as writer,
         ThreadPoolExecutor(1) as finishing,
         ThreadPoolExecutor(1) as writing,
     ):

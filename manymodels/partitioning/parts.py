@@ -14,10 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manymodels.exceptions import StoreError
 from manymodels.partitioning.chunks import MAX_CLASSES, Chunk, Layout
+from manymodels.partitioning.encoding import column_kind
 from manymodels.partitioning.store import MANIFEST_COLUMNS
 
-__all__ = ["ROW_GROUP_BYTES", "ROW_GROUP_ROWS", "PartWriter", "Written"]
+__all__ = ["ROW_GROUP_BYTES", "ROW_GROUP_ROWS", "PartWriter", "Written", "row_width"]
 
 ROW_GROUP_ROWS = 200_000
 """Rows of a row group, about; a key with more has one of its own."""
@@ -26,6 +28,13 @@ ROW_GROUP_BYTES = 64 * 2**20
 """Bytes of a row group in memory, about: wide rows make shorter row groups."""
 
 _PART_BYTES = 128 * 2**20
+
+_WIDTHS = {"string": 32, "bytes": 64, "decimal": 16}  # bytes of a value in memory; 8 for the others
+
+
+def row_width(schema: pa.Schema) -> int:
+    """Bytes of a row in memory, by a rule of thumb."""
+    return sum(_WIDTHS.get(column_kind(field.type), 8) for field in schema)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,9 @@ class Written:
 class PartWriter:
     """Writes finished keys to ``<prefix>-00000.parquet``, ``<prefix>-00001.parquet`` … of a local folder.
 
+    The prefix should be new every time: the same rows may be cut in another way, and who reads one manifest must not
+    find the files of another.
+
     A context manager; the files are durable and complete once it is left without an error.
 
     Args:
@@ -91,10 +103,24 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close(durable=kind is None)
+        try:
+            self._close(durable=kind is None)
+        except OSError as failure:
+            if error is None:
+                raise self._failed(0, failure) from failure
 
     def write(self, chunk: Chunk) -> Written:
-        """Append finished keys."""
+        """Append finished keys.
+
+        Raises:
+            StoreError: The file could not be written.
+        """
+        try:
+            return self._write(chunk)
+        except OSError as error:
+            raise self._failed(chunk.rows.nbytes, error) from error
+
+    def _write(self, chunk: Chunk) -> Written:
         rows = chunk.rows
         counts: npt.NDArray[np.int64] = chunk.manifest.column("rows").to_numpy()
         ends = np.cumsum(counts)
@@ -124,6 +150,9 @@ class PartWriter:
     @property
     def _name(self) -> str:
         return f"{self._prefix}-{self._files:05d}.parquet"
+
+    def _failed(self, size: int, error: OSError) -> StoreError:
+        return StoreError(f"could not write {self._folder / self._name} (up to {size:,} bytes): {error}")
 
     def _open(self) -> None:
         if self._writer is None:

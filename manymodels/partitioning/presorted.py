@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manymodels.dataset.scans import explained
 from manymodels.partitioning.keys import key_order
 
 __all__ = ["folders_by_key", "looks_sorted"]
@@ -29,7 +30,7 @@ def looks_sorted(source: Any, key: str) -> bool:
         return False
     spans: list[tuple[Any, Any]] = []
     for file in source.files:
-        with file.open() as content:
+        with explained(), file.open() as content:
             metadata = pq.read_metadata(content)
         for group in range(metadata.num_row_groups):
             chunks = metadata.row_group(group)

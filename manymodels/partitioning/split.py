@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,6 +49,8 @@ def split(
     storage: Storage,
     *,
     memory: int | None = None,
+    engine: Literal["auto", "duckdb", "dask"] = "auto",
+    client: Any = None,
     threads: int | None = None,
 ) -> PartitionStore:
     """Split a dataset by key; a dataset that was split before is not read again.
@@ -57,14 +59,17 @@ def split(
         source: The rows.
         data: The job's ``data`` section.
         roles: Which column is what.
-        storage: The store to write to; the workers that compute a Dask frame must reach it at the same place.
+        storage: The store to write to; workers of the Dask engine must reach it at the same place.
         memory: Bytes that DuckDB may use; what is being written, a few row groups, comes on top.
+        engine: ``duckdb``: this machine, out of core; ``dask``: Dask's shuffle; ``auto``: Dask for Dask frames.
+        client: The Dask client of the Dask engine; Dask's own choice of a scheduler when None.
         threads: Of DuckDB; one per core when None.
 
     Raises:
         DataError: Null keys (as ``data.on_null_key`` has it) or times, with their number; no rows; a level column
             that varies within a key; a file that changed meanwhile; values that cannot be read.
         StoreError: Memory or disk do not suffice, or the store cannot be written.
+        ComputeError: Dask failed.
     """
     layout = _layout(source, data, roles)
     memo = _memo_path(source, layout)
@@ -73,19 +78,32 @@ def split(
         return known
     folder = storage.scratch()
     try:
-        rows = source
-        if source.kind == "dask":
-            from manymodels.partitioning.spill import spilled
+        if engine == "dask" or (engine == "auto" and source.kind == "dask"):
+            from manymodels.partitioning.shuffle import shuffle_rows
 
-            rows = spilled(source, layout.schema.names, list(layout.keys), folder / "frame")
-        written, sorted_by = sort_rows(rows, layout, folder, memory=memory, threads=threads)
+            written, sorted_by = (
+                shuffle_rows(source, layout, storage, folder, _uploads(folder), client),
+                "dask",
+            )
+        else:
+            written, sorted_by = sort_rows(source, layout, folder, memory=memory, threads=threads)
         source.check_unchanged()
         store = _publish(written, sorted_by, source, layout, storage, folder)
+    except DataError:
+        source.check_unchanged()  # a file that changed meanwhile is the better explanation
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if not storage.is_local:
+            storage.delete(_uploads(folder))
     if memo is not None:
         storage.write(memo, _memo(store))
     return store
+
+
+def _uploads(folder: Path) -> str:
+    """Where workers put parts, relative to the root of a store that is not local, until they are published."""
+    return f"tmp/{folder.name}"
 
 
 def _layout(source: Source, data: DataSpec, roles: Roles) -> Layout:
@@ -183,7 +201,11 @@ def _publish(
         _write_files(manifest, details, folder)
     except OSError as error:
         raise StoreError(f"could not write the manifest in {folder}: {error}") from error
-    storage.publish_folder(folder, folder_of(fingerprint), last=MANIFEST)
+    place = folder_of(fingerprint)
+    if not storage.is_local and not storage.exists(f"{place}/{MANIFEST}"):
+        for path in storage.listing(_uploads(folder)):
+            storage.move(path, f"{place}/{path.rpartition('/')[2]}")
+    storage.publish_folder(folder, place, last=MANIFEST)
     # Somebody else's files may be there already, of another input with the same content.
     return _as_split(PartitionStore.open(storage, fingerprint), asdict(details))
 
