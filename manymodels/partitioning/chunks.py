@@ -82,10 +82,11 @@ def finish_keys(table: pa.Table, layout: Layout) -> Chunk:
         missing = _any_null(table, layout.keys)
         if missing is not None:
             null_keys = missing.true_count
-            table = table.filter(pc.invert(missing)) if layout.on_null_key == "drop" else table.slice(0, 0)
+            kept = table.filter(pc.invert(missing)) if layout.on_null_key == "drop" else table.slice(0, 0)
+            table = canonical_columns(kept, layout.schema)
     null_times = 0 if layout.time is None else table.column(layout.time).null_count
     if null_times:
-        table = table.slice(0, 0)
+        table = canonical_columns(table.slice(0, 0), layout.schema)
     starts = run_starts(table, layout.keys)
     counts = np.diff(np.append(starts, table.num_rows))
     first, second = row_hashes(table, [name for name in layout.schema.names if name not in layout.keys])
