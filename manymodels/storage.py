@@ -140,6 +140,23 @@ class Storage:
         with contextlib.suppress(FileNotFoundError):
             filesystem.rm(f"{root}/{path}", recursive=True)
 
+    def move(self, path: str, to: str) -> None:
+        """Give a file another path; one that is there is replaced.
+
+        Raises:
+            StoreError: It could not be moved.
+        """
+        full, target = self.absolute(path), self.absolute(to)
+        try:
+            if self.is_local:
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                Path(full).replace(target)
+                return
+            filesystem, root = self._remote
+            filesystem.mv(f"{root}/{path}", f"{root}/{to}")
+        except OSError as error:
+            raise StoreError(f"could not move {full} to {target}: {error}") from error
+
     def publish_folder(self, local: Path, path: str, *, last: str) -> None:
         """Make a finished local folder part of the store; the file named ``last`` appears last.
 

@@ -167,15 +167,25 @@ class FoundKinds:
 
     def __init__(self, columns: Sequence[str], keys: Sequence[str], decimal: str) -> None:
         self.columns = tuple(columns)
-        self._selected = ", ".join(_kind(c, key=c in keys, decimal=decimal) for c in columns)
+        self._selected = [_kind(c, key=c in keys, decimal=decimal) for c in columns]
 
     def look(
-        self, connection: duckdb.DuckDBPyConnection, table: str, rows: int
-    ) -> tuple[tuple[int, ...], bool]:
-        """The kinds in the first rows of a table expression, per column; and whether there was a row."""
-        query = f"SELECT count(*), {self._selected or 'NULL'} FROM (SELECT * FROM {table} LIMIT {rows})"  # noqa: S608 - quoted
-        count, *kinds = connection.execute(query).fetchall()[0]
-        return tuple(kind or 0 for kind in kinds), count > 0
+        self, connection: duckdb.DuckDBPyConnection, table: str, *, file: str | None, rows: int | None
+    ) -> list[tuple[str, tuple[int, ...]]]:
+        """The kinds in a table expression, per column; nothing where there is no row.
+
+        Args:
+            connection: Of DuckDB.
+            table: The table expression.
+            file: Its file column: the kinds are told file by file.
+            rows: Look at so many rows only.
+        """
+        name = "''" if file is None else identifier(file)
+        some = table if rows is None else f"(SELECT * FROM {table} LIMIT {rows})"  # noqa: S608 - quoted
+        query = f"SELECT {', '.join([name, *self._selected])} FROM {some} GROUP BY ALL ORDER BY 1"  # noqa: S608 - quoted
+        if not self._selected:
+            query = f"SELECT DISTINCT {name} FROM {some}"  # noqa: S608 - quoted
+        return [(str(path), tuple(kinds)) for path, *kinds in connection.execute(query).fetchall()]
 
 
 def type_of_kinds(kinds: int, *, key: bool) -> pa.DataType:

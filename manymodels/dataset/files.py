@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from manymodels.exceptions import DataError
@@ -20,7 +20,6 @@ _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".csv": "csv",
-    ".csv.gz": "csv",
     ".arrow": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
@@ -75,7 +74,7 @@ class SourceFile:
             OSError: It is not there any more, or cannot be reached.
         """
         filesystem, path = self.filesystem()
-        return _stamp(filesystem.info(path), Path(path) if self.is_local else None)
+        return _stamp({} if self.is_local else filesystem.info(path), path if self.is_local else None)
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def _filesystem(path: str) -> tuple[Any, str, bool]:
 def _in_folder(
     filesystem: Any, folder: str, base: str, is_local: bool
 ) -> list[tuple[SourceFile, tuple[str, ...], Format]]:
-    found = cast("dict[str, dict[str, Any]]", filesystem.find(folder, detail=True))
+    found: dict[str, dict[str, Any]] = _walk(folder) if is_local else filesystem.find(folder, detail=True)
     entries, unknown = [], []
     for path, info in sorted(found.items()):
         if _is_hidden(_below(path, base)):
@@ -185,6 +184,22 @@ def _in_folder(
             f"unknown kind of file {unknown[0]}; {_EXPECTED}; move it away or give a glob such as *.parquet"
         )
     return entries
+
+
+def _walk(folder: str) -> dict[str, dict[str, Any]]:
+    """The files of a local folder, at any depth; links to folders are followed, but not in circles."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: dict[str, dict[str, Any]] = {}
+    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        for name in list(folders):
+            path = Path(here, name)
+            if path.is_symlink() and Path(here).resolve().is_relative_to(path.resolve()):
+                folders.remove(name)
+        found.update((f"{here}/{name}", {}) for name in names)
+    return found
 
 
 def _matching(
@@ -215,12 +230,13 @@ def _is_hidden(segments: list[str]) -> bool:
     return any(s.startswith(".") or (s.startswith("_") and "=" not in s) for s in segments)
 
 
-_EXPECTED = f"expected one of {' '.join(_FORMATS)}"
+_EXPECTED = f"expected one of {' '.join(_FORMATS)} .csv.gz"
 
 
 def _format(path: str) -> Format | None:
-    name = path.rpartition("/")[2].lower()
-    return next((found for suffix, found in _FORMATS.items() if name.endswith(suffix)), None)
+    name = path.rpartition("/")[2].lower().removesuffix(".gz")
+    found = _FORMATS.get(f".{name.rpartition('.')[2]}")
+    return None if path.lower().endswith(".gz") and found != "csv" else found
 
 
 def _entry(
@@ -232,14 +248,14 @@ def _entry(
     folders = [s.partition("=") for s in _below(path, base)[:-1] if "=" in s]
     names = tuple(unquote(name) for name, _, _ in folders)
     values = tuple(None if value == _NULL_FOLDER else unquote(value) for _, _, value in folders)
-    size, version = _stamp(info, Path(path) if is_local else None)
+    size, version = _stamp(info, path if is_local else None)
     url = path if is_local else str(filesystem.unstrip_protocol(path))
     return SourceFile(url, size, version, values), names, data_format
 
 
-def _stamp(info: dict[str, Any], local: Path | None) -> tuple[int, str]:
+def _stamp(info: dict[str, Any], local: str | None) -> tuple[int, str]:
     if local is not None:
-        status = local.stat()
+        status = os.stat(local)  # noqa: PTH116 - ten thousand files are common
         return status.st_size, str(status.st_mtime_ns)
     return int(info["size"] or 0), str(next((info[k] for k in _VERSIONS if info.get(k)), ""))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -20,8 +20,11 @@ from manymodels.exceptions import DataError
 
 __all__ = ["Layout", "Layouts", "common_columns", "folder_types", "read_layouts"]
 
-_FOOTER_THREADS = 8
-_CSV_ROWS = 100_000  # Looked at for types, in all files together;
+_Found = TypeVar("_Found")
+
+_THREADS = 8
+_CSV_WHOLE_BYTES = 8 * 2**20  # Files of so many bytes together are looked at whole for types; of others,
+_CSV_ROWS = 100_000  # so many rows in all files together,
 _CSV_ROWS_PER_FILE = 100  # at least so many in each file,
 _CSV_FILES = 256  # and in so many files, spread over all.
 
@@ -71,20 +74,33 @@ def read_layouts(
     if listing.format == "csv":
         return _csv_layouts(listing, keys, frozenset(declared), options)
     read = _parquet_schema if listing.format == "parquet" else _arrow_schema
-    schemas: dict[tuple[tuple[str, pa.DataType], ...], list[SourceFile]] = {}
+    schemas: dict[tuple[tuple[str, ...], tuple[pa.DataType, ...]], list[SourceFile]] = {}
     index: set[str] = set()
     rows: int | None = 0
     is_empty = True
-    with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
-        for file, (schema, count, some) in zip(listing.files, threads.map(read, listing.files), strict=True):
+    for file, (schema, count, some) in zip(listing.files, _of_each(read, listing.files), strict=True):
+        files = schemas.setdefault((tuple(schema.names), tuple(schema.types)), [])
+        if not files:
             check_names(schema.names, file.path)
-            schemas.setdefault(tuple(zip(schema.names, schema.types, strict=True)), []).append(file)
             index |= index_columns(schema)
-            rows = None if rows is None or count is None else rows + count
-            is_empty = is_empty and not some
-    groups = tuple(Layout(tuple(files), dict(columns)) for columns, files in schemas.items())
+        files.append(file)
+        rows = None if rows is None or count is None else rows + count
+        is_empty = is_empty and not some
+    groups = tuple(
+        Layout(tuple(files), dict(zip(names, types, strict=True)))
+        for (names, types), files in schemas.items()
+    )
     seen = tuple((group.files[0].path, group.raw) for group in groups)
     return Layouts(groups, seen, frozenset(index), rows, is_empty)
+
+
+def _of_each(read: Callable[[SourceFile], _Found], files: Sequence[SourceFile]) -> Iterator[_Found]:
+    """What a function finds in each file, in order; many files at once, which hides the latency of object stores."""
+    size = max(1, min(64, len(files) // (4 * _THREADS)))
+    batches = [files[start : start + size] for start in range(0, len(files), size)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for found in threads.map(lambda batch: [read(file) for file in batch], batches):
+            yield from found
 
 
 def _parquet_schema(file: SourceFile) -> tuple[pa.Schema, int | None, bool]:
@@ -110,7 +126,8 @@ def _read_footer(
     file: SourceFile, read: Callable[[Any], tuple[pa.Schema, int | None, bool]], what: str
 ) -> tuple[pa.Schema, int | None, bool]:
     try:
-        with file.open() as content:
+        # Arrow's own files are read without Python's lock.
+        with pa.OSFile(file.path) if file.is_local else file.open() as content:
             return read(content)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
@@ -122,11 +139,10 @@ def _csv_layouts(
     listing: Listing, keys: Sequence[str], declared: frozenset[str], options: CsvOptions
 ) -> Layouts:
     grouped: dict[CsvHeader, list[SourceFile]] = {}
-    with ThreadPoolExecutor(_FOOTER_THREADS) as threads:
-        headers = threads.map(lambda file: CsvHeader.read(file, options), listing.files)
-        for file, header in zip(listing.files, headers, strict=True):
-            check_names(header.names, file.path)
-            grouped.setdefault(header, []).append(file)
+    headers = _of_each(lambda file: CsvHeader.read(file, options), listing.files)
+    for file, header in zip(listing.files, headers, strict=True):
+        check_names(header.names, file.path)
+        grouped.setdefault(header, []).append(file)
     groups = tuple(
         Layout(tuple(files), dict.fromkeys(header.names, pa.string()), header)
         for header, files in grouped.items()
@@ -140,14 +156,20 @@ def _csv_layouts(
         for group in groups:
             columns = [name for name in group.raw if name not in declared]
             kinds = FoundKinds(columns, keys, options.decimal)
-            for file in group.files[::step]:
-                table, _ = scan(connection, "csv", [file], (), header=group.header, options=options)
-                found, some = kinds.look(connection, table, rows)
-                types = (
-                    type_of_kinds(bits, key=name in keys) for bits, name in zip(found, columns, strict=True)
-                )
-                seen.setdefault(tuple(zip(columns, types, strict=True)), file.path)
-                is_empty = is_empty and not some
+            sampled = group.files[::step]
+            # Many small files are looked at whole and at once, which is faster than one after the other.
+            is_small = options.encoding == "utf-8" and sum(f.size for f in sampled) < _CSV_WHOLE_BYTES
+            for files in [sampled] if is_small else [(file,) for file in sampled]:
+                table, file_column = scan(connection, "csv", files, (), header=group.header, options=options)
+                for path, found in kinds.look(
+                    connection, table, file=file_column, rows=None if is_small else rows
+                ):
+                    types = (
+                        type_of_kinds(bits, key=name in keys)
+                        for bits, name in zip(found, columns, strict=True)
+                    )
+                    seen.setdefault(tuple(zip(columns, types, strict=True)), path or files[0].path)
+                    is_empty = False
     index = frozenset({UNNAMED} & {name for group in groups for name in group.raw})
     return Layouts(groups, tuple((path, dict(types)) for types, path in seen.items()), index, None, is_empty)
 

@@ -33,6 +33,7 @@ TargetKind = Literal["number", "class"]
 
 _LISTED = 30  # columns that a message names
 _SAME = 1e-9
+_GLANCE = 1000  # rows that are looked at for a warning
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def resolve_roles(
         label=label,
         levels=tuple(levels),
         columns=_ordered(used, [*levels, *features]),
-        warnings=tuple(_warnings(source, data, used, features)),
+        warnings=(*_warnings(source, data, used, features), *_dates_as_integers(source, data.time)),
     )
 
 
@@ -369,6 +370,20 @@ def _warnings(source: Source, data: DataSpec, used: Sequence[str], features: Seq
                 f"column {name!r} is a pandas index, so it is no feature; list it in `data.features` to use it"
             )
     return warnings
+
+
+def _dates_as_integers(source: Source, time: str | None) -> list[str]:
+    if time is None or source.kind == "dask" or not pt.is_integer(source.columns[time]):
+        return []
+    values = source.read([time], limit=_GLANCE, threads=1).column(time).drop_null().to_pylist()
+    if not values or not all(
+        19000101 <= v <= 22001231 and 1 <= v // 100 % 100 <= 12 and 1 <= v % 100 <= 31 for v in values
+    ):
+        return []
+    return [
+        f"`data.time` {time!r} has integers such as {values[0]}, which are taken as positions; if they are dates, set "
+        f"`data.types`: {{{time}: date}}"
+    ]
 
 
 def is_number(type: pa.DataType) -> bool:

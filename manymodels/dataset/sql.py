@@ -60,7 +60,8 @@ def cast(
         column: The column's name.
         raw: Its type in the file or frame.
         to: The type in which it leaves.
-        declared: Whether ``data.types`` asked for it: then text such as ``007`` is a number, and numbers may become text.
+        declared: Whether ``data.types`` asked for it: then text such as ``007`` is a number, numbers may become text, and
+            integers such as 20240131 dates.
         file: The column that has the row's file, for messages.
     """
     x = identifier(column)
@@ -90,6 +91,10 @@ def cast(
             moment = _moment(x, raw, pa.timestamp("us"))
             midnight = f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END"
             return _or_complaint(column, to, midnight, "false", file)
+        if pt.is_integer(raw) and declared:
+            parsed = f"CAST(TRY_STRPTIME(CAST({x} AS VARCHAR), '%Y%m%d') AS DATE)"
+            written = f"CASE WHEN {x} BETWEEN 10000000 AND 99999999 THEN {parsed} END"
+            return _or_complaint(column, to, written, "false", file)
         return plain if pt.is_date(raw) else None
     if pt.is_timestamp(to):
         if pt.is_timestamp(raw):

@@ -219,6 +219,7 @@ def test_the_index_that_pandas_writes_without_a_name_is_known(tmp_path: Path) ->
 def test_a_late_value_of_another_kind_is_named_and_never_rounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(layouts, "_CSV_WHOLE_BYTES", 0)
     monkeypatch.setattr(layouts, "_CSV_ROWS", 10)
     monkeypatch.setattr(layouts, "_CSV_ROWS_PER_FILE", 1)
     text = "".join(f"A,{number}\n" for number in range(20))
@@ -238,6 +239,13 @@ def test_every_layout_is_sampled_however_many_files_there_are(
     (tmp_path / "a.csv").write_text("k,x\n1,2\n")
     (tmp_path / "b.csv").write_text("x,k\n2.5,1\n")
     assert opened(tmp_path).columns == {"k": pa.int64(), "x": pa.float64()}
+
+
+def test_files_in_another_encoding_are_told_apart_too(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("k,x\nZürich,2\n".encode("cp1252"))
+    (tmp_path / "b.csv").write_bytes("k,x\nZürich,zu\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"column 'x' is int64 in .*a\.csv and string in .*b\.csv"):
+        opened(tmp_path, csv={"encoding": "cp1252"})
 
 
 @pytest.mark.parametrize(

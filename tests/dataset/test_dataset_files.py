@@ -64,6 +64,14 @@ def test_folders_are_searched_at_any_depth_without_hidden_and_underscored_files(
     assert [file.path for file in opened(str(tmp_path / "x")).files] == sorted(map(str, wanted))
 
 
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    parquet(tmp_path / "elsewhere" / "a.parquet")
+    parquet(tmp_path / "d" / "b.parquet")
+    (tmp_path / "d" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "d" / "circle").symlink_to(tmp_path / "d")
+    assert [Path(file.path).name for file in opened(str(tmp_path / "d")).files] == ["b.parquet", "a.parquet"]
+
+
 def test_globs_and_lists_give_every_file_once(tmp_path: Path) -> None:
     for name in ("a1", "a2", "b1"):
         parquet(tmp_path / f"{name}.parquet")
@@ -171,6 +179,9 @@ def test_a_folder_without_data_and_unknown_files_are_errors(tmp_path: Path) -> N
     (tmp_path / "a.xlsx").write_bytes(b"?")
     with pytest.raises(DataError, match=r"unknown kind of file .*a\.xlsx; expected one of \.parquet"):
         opened(str(tmp_path / "a.xlsx"))
+    (tmp_path / "a.parquet.gz").write_bytes(b"?")
+    with pytest.raises(DataError, match=r"unknown kind of file .*a\.parquet\.gz"):
+        opened(str(tmp_path / "a.parquet.gz"))
     parquet(tmp_path / "d" / "a.parquet")
     (tmp_path / "d" / "b.parquet.bak").write_bytes(b"?")
     with pytest.raises(DataError, match=r"unknown kind of file .*b\.parquet\.bak"):

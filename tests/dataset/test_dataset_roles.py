@@ -224,6 +224,14 @@ def test_integer_positions_are_times() -> None:
     assert resolved(time="step").time_kind == "int"
 
 
+def test_integers_that_look_like_dates_are_warned_about_and_can_be_dates() -> None:
+    table = ROWS.append_column("day", pa.array([20240131, 20240201]))
+    (warning,) = resolved(table=table, time="day").warnings
+    assert "integers such as 20240131, which are taken as positions" in warning
+    roles = resolved(table=table, time="day", types={"day": "date"})
+    assert (roles.time_kind, roles.warnings) == ("date", ())
+
+
 def test_float_keys_are_warned_about() -> None:
     assert "key column 'price' is a float" in resolved(partition_by=["price"]).warnings[0]
 
