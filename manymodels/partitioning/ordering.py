@@ -97,7 +97,10 @@ def _limits_explained() -> Iterator[None]:
     except (duckdb.Error, OSError, pa.ArrowException) as error:
         message = str(error).split("\n")[0]
         if "Out of Memory" in message:
-            raise StoreError(f"the split needs more memory ({message}); raise `compute.memory`") from error
+            raise StoreError(
+                f"the split needs more memory ({message}); raise `compute.memory`, or write Parquet input with "
+                "smaller row groups, which are read whole"
+            ) from error
         if "No space left" in message or "offload" in message:
             raise StoreError(
                 f"the split needs more room on the disk of the store ({message}); free some"

@@ -320,7 +320,7 @@ def test_data_larger_than_the_memory_limit_is_sorted(tmp_path: Path) -> None:
         frame[name] = rng.normal(size=count)
     assert frame.memory_usage(index=False).sum() > 200 * 2**20
     path = tmp_path / "big.parquet"
-    frame.to_parquet(path, index=False)
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, row_group_size=100_000)
     spec = DataSpec(path=str(path), partition_by=["store"], target="y")
     source = open_source(spec)
     store = split(
@@ -328,7 +328,7 @@ def test_data_larger_than_the_memory_limit_is_sorted(tmp_path: Path) -> None:
         spec,
         resolve_roles(source, spec, "regression"),
         Storage.at(tmp_path / "s"),
-        memory=96 * 2**20,
+        memory=64 * 2**20,
     )
     assert store.details.rows == count
     assert store.manifest.column("rows").to_numpy().tolist() == frame.groupby("store").size().tolist()
