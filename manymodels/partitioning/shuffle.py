@@ -91,29 +91,23 @@ def _keys_of(frame: pd.DataFrame, layout: Layout) -> pa.Table:
 
 def _count(frame: pd.DataFrame, layout: Layout) -> pa.Table:
     """The keys of a partition, each once, and their rows."""
-    return _summed(
-        _keys_of(frame, layout).append_column(_COUNT, pa.array(np.ones(len(frame), np.int64))), layout
-    )
-
-
-def _summed(table: pa.Table, layout: Layout) -> pa.Table:
-    return (
-        table.group_by(list(layout.keys))
-        .aggregate([(_COUNT, "sum")])
-        .rename_columns({f"{_COUNT}_sum": _COUNT})
-        .select([*layout.keys, _COUNT])
-    )
+    keys = _keys_of(frame, layout).append_column(_COUNT, pa.array(np.ones(len(frame), np.int64)))
+    counted = keys.group_by(list(layout.keys)).aggregate([(_COUNT, "sum")])
+    return counted.select([*layout.keys, f"{_COUNT}_sum"]).rename_columns([*layout.keys, _COUNT])
 
 
 def _bounds(counts: pa.Table, layout: Layout) -> pa.Table:
     """The first keys of all ranges but the first, ascending."""
-    totals = _summed(counts, layout)
-    totals = totals.take(pa.array(key_order(totals, layout.keys)))
-    rows = totals.column(_COUNT).to_numpy()
+    counts = counts.take(pa.array(key_order(counts, layout.keys)))
+    starts = run_starts(counts, layout.keys)
+    if not len(starts):
+        return counts.select(list(layout.keys))
+    rows = np.add.reduceat(counts.column(_COUNT).to_numpy(), starts)
     size = max(ROW_GROUP_ROWS, _RANGE_BYTES // row_width(layout.schema))
     # The middle of a key decides its range, so that a key with most of the rows is nearly alone.
     number = ((np.cumsum(rows) - rows / 2) / size).astype(np.int64)
-    return totals.select(list(layout.keys)).take(pa.array(np.flatnonzero(np.diff(number)) + 1))
+    cuts = starts[np.flatnonzero(np.diff(number)) + 1]
+    return counts.select(list(layout.keys)).take(pa.array(cuts))
 
 
 def _numbered(frame: pd.DataFrame, bounds: pa.Table, layout: Layout) -> pd.DataFrame:
