@@ -328,7 +328,7 @@ def test_data_larger_than_the_memory_limit_is_sorted(tmp_path: Path) -> None:
         spec,
         resolve_roles(source, spec, "regression"),
         Storage.at(tmp_path / "s"),
-        memory=64 * 2**20,
+        memory=128 * 2**20,
     )
     assert store.details.rows == count
     assert store.manifest.column("rows").to_numpy().tolist() == frame.groupby("store").size().tolist()
