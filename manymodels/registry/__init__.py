@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manymodels.registry.rebuild import rebuild
 from manymodels.registry.records import (
     LATEST,
     AliasEvent,
@@ -38,4 +39,5 @@ __all__ = [
     "ScoreRecord",
     "Signature",
     "VerifyReport",
+    "rebuild",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from manymodels.exceptions import ConflictError, RegistryError
-from manymodels.records import BatchReceipt
+from manymodels.records import BatchReceipt, SegmentInfo
 from manymodels.registry.columns import digests, looked_up, storable, storable_column
 from manymodels.registry.connected import Connected, micros_now
 from manymodels.registry.database import Database
@@ -26,7 +26,7 @@ from manymodels.registry.schema import (
 )
 from manymodels.registry.staging import incoming_failures, incoming_versions
 
-__all__ = ["Journal", "add_failures", "add_versions", "ids_of", "signature_ids"]
+__all__ = ["Journal", "add_segments", "add_versions", "insert_failures", "signature_ids"]
 
 _VARIABLE = r"0[xX][0-9a-fA-F]+|\b\d(?:[\w.:+-]*\w)?"
 _MESSAGE_LENGTH = 1_000
@@ -82,32 +82,34 @@ class Journal(Connected):
                     worker=storable(receipt.worker),
                 )
             )
-            paths = _add_segments(connection, run.id, receipt)
+            paths = add_segments(connection, run.id, receipt.batch, receipt.segments)
             add_versions(self._db, connection, run.model_set, run.id, trained, paths)
-            add_failures(self._db, connection, run.model_set, run.id, failed)
+            _add_failures(self._db, connection, run.model_set, run.id, failed)
             return True
 
         return self._db.write(work)
 
 
-def _add_segments(connection: sa.Connection, run: int, receipt: BatchReceipt) -> dict[str, int]:
-    """Add a receipt's segments; path to id."""
+def add_segments(
+    connection: sa.Connection, run: int, batch: int, files: Iterable[SegmentInfo]
+) -> dict[str, int]:
+    """Add the segments of one of a run's batches; path to id."""
     found: dict[str, int] = {}
-    for segment in receipt.segments:
+    for file in files:
         statement = (
             sa.insert(segments)
             .values(
                 run=run,
-                batch=receipt.batch,
-                path=segment.path,
-                sha256=bytes.fromhex(segment.sha256),
-                rows=segment.rows,
-                bytes=segment.bytes,
-                codec=segment.codec,
+                batch=batch,
+                path=file.path,
+                sha256=bytes.fromhex(file.sha256),
+                rows=file.rows,
+                bytes=file.bytes,
+                codec=file.codec,
             )
             .returning(segments.c.id)
         )
-        found[segment.path] = connection.execute(statement).scalar_one()
+        found[file.path] = connection.execute(statement).scalar_one()
     return found
 
 
@@ -137,7 +139,7 @@ def add_versions(
     where = looked_up(trained.column("segment"), paths, pa.int32()).to_pylist()
     if None in where:
         raise RegistryError("a trained key's outcome names a segment that its receipt does not have")
-    names = ids_of(database, connection, trained.column("candidate"))
+    names = _candidate_ids(database, connection, trained.column("candidate"))
     metric = trained.column("metric")
     metric = pc.if_else(
         pc.is_nan(metric), None, metric
@@ -165,7 +167,7 @@ def add_versions(
     _insert_all(connection, add, trained.num_rows)
 
 
-def add_failures(
+def _add_failures(
     database: Database, connection: sa.Connection, model_set: int, run: int, failed: pa.Table
 ) -> None:
     """Add the failures of a run's outcomes.
@@ -190,23 +192,40 @@ def add_failures(
         storable_column(failed.column("frame")),
         storable_column(failed.column("traceback")),
     ]
-    database.fill(
+    insert_failures(
+        database,
         connection,
-        incoming_failures,
-        [
-            storable_column(failed.column("level")),
-            digests(failed.column("key_id").to_pylist()),
-            signature_ids(database, connection, columns),
-        ],
+        model_set,
+        run,
+        storable_column(failed.column("level")),
+        digests(failed.column("key_id").to_pylist()),
+        signature_ids(database, connection, columns),
     )
+
+
+def insert_failures(
+    database: Database,
+    connection: sa.Connection,
+    model_set: int,
+    run: int,
+    levels: Sequence[str],
+    key_ids: Sequence[bytes],
+    marks: Sequence[int],
+) -> None:
+    """Add failures by their keys' levels and ids, and the ids of their signatures.
+
+    Raises:
+        RegistryError: A key is not known.
+    """
+    database.fill(connection, incoming_failures, [levels, key_ids, marks])
     found = sa.select(sa.literal(run), keys.c.id, incoming_failures.c.signature).join_from(
         incoming_failures, keys, _same_key(incoming_failures, model_set)
     )
     add = sa.insert(failures).from_select(["run", "key", "signature"], found)
-    _insert_all(connection, add, failed.num_rows)
+    _insert_all(connection, add, len(key_ids))
 
 
-def ids_of(database: Database, connection: sa.Connection, names: pa.ChunkedArray) -> dict[str, int]:
+def _candidate_ids(database: Database, connection: sa.Connection, names: pa.ChunkedArray) -> dict[str, int]:
     """Candidate to id, for all names of a column; those that are new are added."""
     wanted = pc.unique(names).to_pylist()
     found = sa.select(candidates.c.name, candidates.c.id).where(candidates.c.name.in_(wanted))

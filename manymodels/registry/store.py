@@ -15,16 +15,19 @@ from manymodels.exceptions import NotFoundError, RegistryError, StoreError, Stor
 from manymodels.registry import schema
 from manymodels.registry.database import WAIT, Database, parse_url, sqlite_url
 from manymodels.registry.migrations import revision_of, upgrade
-from manymodels.secrets import resolve_secrets
+from manymodels.secrets import redact, resolve_secrets
 from manymodels.storage import Storage
 
 __all__ = [
     "FORMAT",
     "StoreMarker",
     "StorePlace",
+    "database_url",
     "init_store",
     "open_database",
+    "prepare_database",
     "read_marker",
+    "without_secrets",
     "write_marker",
 ]
 
@@ -79,7 +82,9 @@ def read_marker(storage: Storage) -> StoreMarker | None:
         if found == FORMAT:
             return StoreMarker(fields["store_id"], fields["registry"])
     except (ValueError, TypeError, KeyError):
-        raise StoreError(f"{storage.absolute(_MARKER)} is damaged; restore it from a backup") from None
+        raise StoreError(
+            f"{storage.absolute(_MARKER)} is damaged; `manymodels store rebuild` makes it again"
+        ) from None
     raise StoreFormatError(
         f"the store {storage.root} has format {found}, and this version of manymodels knows format {FORMAT}; "
         "use the version that wrote it, or a newer one"
@@ -117,10 +122,10 @@ def init_store(storage: Storage, registry: str | None = None, *, wait: float = W
             Path(storage.root).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"could not make the store {storage.root}: {error.strerror}") from error
-    database = Database(_url(storage, registry), wait=wait)
+    database = Database(database_url(storage, registry), wait=wait)
     try:
-        store_id = database.write(lambda connection: _prepare(connection, database, uuid.uuid4().hex))
-        write_marker(storage, StoreMarker(store_id, _without_secrets(registry)))
+        store_id = database.write(lambda connection: prepare_database(connection, database, uuid.uuid4().hex))
+        write_marker(storage, StoreMarker(store_id, without_secrets(registry)))
     except BaseException:
         database.close()
         raise
@@ -146,7 +151,7 @@ def open_database(storage: Storage, registry: str | None = None, *, wait: float 
         raise NotFoundError(
             f"no store at {storage.root}; `manymodels store init` makes one, and so does `manymodels train`"
         )
-    url = _url(storage, registry or marker.registry)
+    url = database_url(storage, registry or marker.registry)
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
         raise RegistryError(
             f"the store's registry {url.database} is missing; `manymodels store rebuild` makes it again from the "
@@ -161,7 +166,14 @@ def open_database(storage: Storage, registry: str | None = None, *, wait: float 
     return database
 
 
-def _url(storage: Storage, registry: str | None) -> sa.URL:
+def database_url(storage: Storage, registry: str | None) -> sa.URL:
+    """The database's URL, secrets and all; an SQLite file in the store when ``registry`` is None.
+
+    Raises:
+        StoreError: The store is at a URL and has no ``registry``.
+        UsageError: ``registry`` is no URL of a database that is supported.
+        JobError: A placeholder's variable is not set.
+    """
     if registry is not None:
         return parse_url(resolve_secrets(registry, os.environ))
     if not storage.is_local:
@@ -169,15 +181,24 @@ def _url(storage: Storage, registry: str | None) -> sa.URL:
     return sqlite_url(Path(storage.root) / _DATABASE)
 
 
-def _without_secrets(registry: str | None) -> str | None:
+def without_secrets(registry: str | None) -> str | None:
+    """The URL to keep: placeholders (``${PGPASSWORD}``) stay, a secret that was written out does not."""
     if registry is None:
         return None
-    url = parse_url(registry).difference_update_query(_SECRETS)
-    return url.set(password=None).render_as_string(hide_password=False)
+    url = parse_url(registry)
+    if url.get_backend_name() != "sqlite" and redact(registry) == registry:
+        return registry
+    url = url.difference_update_query(_SECRETS).set(password=None)
+    return url.render_as_string(hide_password=False)
 
 
-def _prepare(connection: sa.Connection, database: Database, store_id: str) -> str:
-    """Bring the database to the newest schema; the id of the store that it serves."""
+def prepare_database(connection: sa.Connection, database: Database, store_id: str) -> str:
+    """Make the registry's tables where there are none; the id of the store that the database serves.
+
+    Raises:
+        StoreFormatError: The tables are of another version.
+        StoreError: The database serves another store.
+    """
     if not database.is_sqlite:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INIT_LOCK)))
     found = revision_of(connection)
