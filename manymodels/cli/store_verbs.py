@@ -54,6 +54,24 @@ def verify(call: Call, store: PathArgument = ".manymodels", registry: RegistryOp
     return 1 if report.damaged else 0
 
 
+@verb(group, "rebuild")
+def rebuild(call: Call, store: PathArgument = ".manymodels", registry: RegistryOption = None) -> None:
+    """Make the registry again from the segments and alias files alone; an SQLite one that is there is kept beside it."""
+    from manymodels.registry import rebuild as execute
+    from manymodels.storage import Storage
+
+    report = execute(Storage.at(store), registry)
+
+    def text(console: Any) -> None:
+        console.print(
+            f"{report.runs:,} runs, {report.versions:,} models and {report.events:,} alias events restored."
+        )
+        for path in report.damaged:
+            console.print(f"  could not be read: {path}", markup=False)
+
+    call.emit(asdict(report), text)
+
+
 @verb(group, "migrate")
 def migrate(call: Call, store: PathArgument = ".manymodels", registry: RegistryOption = None) -> None:
     """Bring the registry's tables to this version's form."""

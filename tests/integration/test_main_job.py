@@ -206,6 +206,18 @@ def test_the_store_verifies(shell: Shell, first: dict[str, Any]) -> None:
     assert report["damaged"] == []
 
 
+def test_a_lost_registry_is_rebuilt_from_the_files(shell: Shell, first: dict[str, Any]) -> None:
+    def models() -> list[dict[str, Any]]:
+        # Segments keep six digits of the seconds.
+        return [{**line, "seconds": None} for line in shell("models", "list", "sales")["models"]]
+
+    before = models()
+    for file in (shell.folder / ".manymodels").glob("registry.db*"):
+        file.unlink()
+    assert shell("store", "rebuild")["damaged"] == []
+    assert models() == before
+
+
 def test_an_error_is_one_line_without_a_traceback(shell: Shell) -> None:
     done = shell.raw("train", "job.yaml", "--set", "data.target=salse")
     assert done.returncode == 2
