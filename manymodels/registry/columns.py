@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from manymodels.exceptions import UsageError
+
 __all__ = ["digests", "hex_ids", "looked_up", "storable", "storable_column"]
 
 _DIGEST = 16
+_KEY_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 
 
 def digests(key_ids: list[str]) -> list[bytes]:
     """Key ids, 32 hex digits each, as 16 bytes each.
 
     Raises:
-        ValueError: One of them is not 32 hex digits.
+        UsageError: One of them is not 32 hex digits.
     """
     for key_id in key_ids:
-        if len(key_id) != 2 * _DIGEST:
-            raise ValueError(f"a key id has {2 * _DIGEST} hex digits, found {key_id!r}")
+        if not _KEY_ID(key_id):
+            raise UsageError(
+                f"a key id has 32 hex digits, found {key_id!r}; `manymodels models list` shows them"
+            )
     raw = bytes.fromhex("".join(key_ids))
     return [raw[start : start + _DIGEST] for start in range(0, len(raw), _DIGEST)]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from manymodels.exceptions import NotFoundError, UsageError
+from manymodels.exceptions import NotFoundError
 from manymodels.registry.columns import digests
 from manymodels.registry.database import Database
 from manymodels.registry.records import RunRecord
@@ -109,10 +109,7 @@ class Connected:
             UsageError: One of them is no key id.
         """
         unique = list(dict.fromkeys(key_ids))
-        try:
-            self._db.fill(connection, wanted, [digests(unique)])
-        except ValueError as error:
-            raise UsageError(f"{error}; `manymodels models list` shows them") from None
+        self._db.fill(connection, wanted, [digests(unique)])
         return len(unique)
 
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from manymodels.exceptions import NotFoundError, UsageError
-from manymodels.registry.columns import hex_ids, looked_up
+from manymodels.registry.columns import digests, hex_ids, looked_up
 from manymodels.registry.connected import CHAMPION
 from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts
 from manymodels.registry.key_columns import KeyColumns
@@ -168,13 +168,12 @@ class Serving(KeyColumns):
             key_id = make_key([key[column] for column in columns]).key_id
         elif key:
             raise UsageError("a key is given by its id or by its columns, not both")
+        digest = digests([key_id])[0]
         shown = ", ".join(f"{column}={value!r}" for column, value in key.items()) or key_id
 
         def work(connection: sa.Connection) -> Any:
             owner = self._model_set(connection, model_set)
-            wanted = sa.and_(
-                keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == bytes.fromhex(str(key_id))
-            )
+            wanted = sa.and_(keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == digest)
             place = sa.select(segments.c.path, segments.c.sha256, versions.c.segment_row).select_from(
                 keys.join(versions, versions.c.key == keys.c.id).join(
                     segments, segments.c.id == versions.c.segment

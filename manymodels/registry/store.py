@@ -188,8 +188,16 @@ def without_secrets(registry: str | None) -> str | None:
     url = parse_url(registry)
     if url.get_backend_name() != "sqlite" and redact(registry) == registry:
         return registry
-    url = url.difference_update_query(_SECRETS).set(password=None)
-    return url.render_as_string(hide_password=False)
+    url = url.difference_update_query(_SECRETS)
+    bare = sa.URL.create(
+        url.drivername,
+        username=url.username,
+        host=url.host,
+        port=url.port,
+        database=url.database,
+        query=url.query,
+    )
+    return bare.render_as_string(hide_password=False)
 
 
 def prepare_database(connection: sa.Connection, database: Database, store_id: str) -> str:

@@ -78,7 +78,7 @@ class Fleet:
         content: bytes = b"c" * 16,
         attempt: int = 1,
     ) -> BatchReceipt:
-        outcomes = [self._outcome(value, metric, level) for value, metric in trained.items()]
+        outcomes = [self._outcome(value, metric, level, run.number) for value, metric in trained.items()]
         path = f"runs/{run.id}/segments/{batch:06d}-{uuid.uuid4().hex}.parquet"
         segments = (self._segment(run, path, list(trained), outcomes, level, content),) if outcomes else ()
         lines = [
@@ -159,14 +159,14 @@ class Fleet:
         table = self.registry.served(self.name, alias, **more)
         return dict(zip(_named(table, "display"), table.column("version").to_pylist(), strict=True))
 
-    def _outcome(self, value: Any, metric: float | None, level: str) -> KeyOutcome:
+    def _outcome(self, value: Any, metric: float | None, level: str, version: int) -> KeyOutcome:
         return KeyOutcome(
             key_id=self.key_id(value, level),
             state="trained",
             candidate=level or "ridge",
             metric=metric,
             codec="pickle",
-            artifact=b"" if not self.real else _artifact(value),
+            artifact=b"" if not self.real else _artifact(value, version),
             rows=100,
             cutoff=1_700_000_000_000_000,
             seconds=0.25,
@@ -195,10 +195,11 @@ class Fleet:
 
 
 class StubModel:
-    """A model that remembers its key."""
+    """A model that remembers its key and version."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, version: int) -> None:
         self.value = value
+        self.version = version
 
     def predict(self, rows: Any) -> dict[str, Any]:
         return {"prediction": np.zeros(len(rows))}
@@ -210,8 +211,8 @@ class StubModel:
         return {"family": "stub"}
 
 
-def _artifact(value: Any) -> bytes:
-    return encode(StubModel(value))[1]
+def _artifact(value: Any, version: int) -> bytes:
+    return encode(StubModel(value, version))[1]
 
 
 def _named(table: pa.Table, column: str) -> list[Any]:

@@ -111,8 +111,9 @@ def test_a_run_that_is_not_published_is_not_promoted(registry: Registry, two_run
 def test_a_promotion_that_makes_no_sense_is_refused(
     registry: Registry, two_runs: Fleet, call: dict[str, str]
 ) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         registry.promote("store-sales", **call)  # type: ignore[arg-type]
+    assert type(caught.value) is UsageError
 
 
 def test_a_rollback_restores_what_was_there(registry: Registry, two_runs: Fleet) -> None:

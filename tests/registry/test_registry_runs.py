@@ -214,7 +214,7 @@ def test_scorings_are_recorded_from_start_to_end(registry: Registry, fleet: Flee
     assert [score.id for score in registry.scores("store-sales")] == [second.id, first.id]
     with pytest.raises(NotFoundError):
         registry.end_score("x", state="failed", counts={}, seconds=0.0, startup_seconds=0.0)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="by an alias or by a run"):
         registry.start_score(model_set="store-sales", input="f", output="o")
 
 
