@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from manymodels.compute.sandbox import Died, Raised
-from manymodels.exceptions import ComputeError
-from manymodels.job.runner import reraise, runner_for
+from manymodels.job.runner import runner_for
+from manymodels.job.supervise import supervise
 from manymodels.models.contract import FitSpec, interval_columns
-from manymodels.records import AttemptFailure, BatchTask
+from manymodels.records import BatchTask
 from manymodels.scoring.batch import OWN_MODEL, KeyScores, ScorePayload, ScoreSettings
 from manymodels.scoring.sinks import write_part
 from manymodels.storage import Storage
@@ -106,43 +105,18 @@ def run_score_batch(task: BatchTask) -> ScoreReceipt:
 
 def _predict(task: BatchTask, work: ScoreWork) -> dict[str, KeyScores]:
     score = work.score
-    storage = Storage.at(score.storage_root)
-    runner = runner_for(storage, score.code, isolated=work.isolated, threads=score.spec.threads)
-    done: dict[str, KeyScores] = {}
-    strikes: dict[tuple[str, str], int] = {}
-    blamed: dict[str, dict[str, AttemptFailure]] = {}
-    lost = 0
-    units = task.keys
-    while True:
-        payload = ScorePayload(score, units, blamed)
-        died: Died | None = None
-        for message in runner.run(
-            "manymodels.scoring.batch:score_batch", payload, timeout=work.timeout, memory=work.memory
-        ):
-            if isinstance(message, KeyScores):
-                done[message.key_id] = message
-            elif isinstance(message, Died):
-                died = message
-            elif isinstance(message, Raised):
-                raise reraise(message)
-        if died is None:
-            return done
-        unit = cast("tuple[str, str]", died.started.unit) if died.started else ("", "")
-        if died.started is None or unit[0] in done:
-            lost += 1
-            if lost > work.retries + 2:
-                raise ComputeError(
-                    f"the model process ended before it used a model, {lost} times: {died.error}; "
-                    f"{died.message or 'nothing more is known'}"
-                )
-        else:
-            key_id, source = unit
-            strikes[key_id, source] = strikes.get((key_id, source), 0) + 1
-            if strikes[key_id, source] > work.retries:
-                blamed.setdefault(key_id, {})[source] = AttemptFailure(died.cause, died.error, died.message)
-        units = units.filter([key_id not in done for key_id in units.column("key_id").to_pylist()])
-        if units.num_rows == 0:
-            return done
+    return supervise(
+        runner_for(
+            Storage.at(score.storage_root), score.code, isolated=work.isolated, threads=score.spec.threads
+        ),
+        "manymodels.scoring.batch:score_batch",
+        task.keys,
+        lambda units, blame: ScorePayload(score, units, blame),
+        result=KeyScores,
+        timeout=work.timeout,
+        memory=work.memory,
+        retries=work.retries,
+    )
 
 
 def prediction_fields(spec: FitSpec, class_type: Any) -> list[tuple[str, Any]]:

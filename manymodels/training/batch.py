@@ -76,9 +76,9 @@ def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
     parts = [Rows(frame, start, stop, arrays=arrays) for start, stop in pairwise(offsets.tolist())]
     with threadpool_limits(settings.spec.threads):
         if payload.rung is not None:
-            yield from _fit_rung(payload.rung, parts, settings)
-            return
-        yield from _fit_keys(payload, parts)
+            yield from _fit_rung(payload.rung, parts, payload)
+        else:
+            yield from _fit_keys(payload, parts)
 
 
 def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | KeyOutcome]:
@@ -142,14 +142,20 @@ def _encoded(key_id: str, fitted: Any, seed: int, began: float) -> KeyOutcome:
     )
 
 
-def _fit_rung(rung: Rung, parts: list[Rows], settings: FitSettings) -> Iterator[Started | KeyOutcome]:
+def _fit_rung(rung: Rung, parts: list[Rows], payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
     from manymodels.artifacts.codecs import encode
     from manymodels.models.rungs import naive_family, pooled_family
     from manymodels.selection.failures import failure_of
 
     began = time.perf_counter()
+    settings = payload.settings
     seed = key_seed(settings.seed, rung.key_id)
     spec = settings.spec.seeded(seed)
+    ended = payload.blamed.get(rung.key_id, {}).get(rung.kind)
+    if ended is not None:
+        reason = f"{ended.error}: {ended.message}"
+        yield KeyOutcome(key_id=rung.key_id, state="failed", reason=reason, failure=ended, seed=seed)
+        return
     yield Started((rung.key_id, rung.kind))
     try:
         family = (

@@ -7,14 +7,12 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING
 
-from manymodels.compute.sandbox import Died, Raised
-from manymodels.exceptions import ComputeError
-from manymodels.job.runner import reraise, runner_for
+from manymodels.job.runner import runner_for
 from manymodels.job.settings import FitSettings
+from manymodels.job.supervise import Blame, supervise
 from manymodels.records import (
-    AttemptFailure,
     BatchReceipt,
     BatchTask,
     KeyOutcome,
@@ -23,6 +21,9 @@ from manymodels.records import (
 from manymodels.storage import Storage
 from manymodels.training.batch import BatchPayload, Rung
 from manymodels.training.outcome_table import outcome_table, parquet_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["WorkSettings", "run_batch", "task_name"]
 
@@ -75,10 +76,9 @@ def run_batch(task: BatchTask) -> BatchReceipt:
     began = time.perf_counter()
     settings: WorkSettings = task.settings
     outcomes = _fit(task, settings)
-    order = {outcome.key_id: outcome for outcome in outcomes}
     rung = settings.rung
     key_ids = [rung.key_id] if rung is not None else task.keys.column("key_id").to_pylist()
-    done = [order[key_id] for key_id in key_ids]
+    done = [outcomes[key_id] for key_id in key_ids]
     segments, places = _write_segments(task, settings, done)
     level = "" if rung is None else rung.level
     table = outcome_table(task.keys, done, places, level=level, ladder=settings.ladder)
@@ -96,55 +96,25 @@ def run_batch(task: BatchTask) -> BatchReceipt:
     )
 
 
-def _fit(task: BatchTask, settings: WorkSettings) -> list[KeyOutcome]:
-    fit = settings.fit
-    storage = Storage.at(fit.storage_root)
-    runner = runner_for(storage, fit.code, isolated=settings.isolated, threads=fit.spec.threads)
-    outcomes: list[KeyOutcome] = []
-    strikes: dict[tuple[str, str], int] = {}
-    blamed: dict[str, dict[str, AttemptFailure]] = {}
-    deaths_at_start = 0
-    keys = task.keys
-    while True:
-        payload = BatchPayload(settings=fit, keys=keys, rung=settings.rung, blamed=blamed)
-        died: Died | None = None
-        for message in runner.run(
-            "manymodels.training.batch:train_batch", payload, timeout=settings.timeout, memory=settings.memory
-        ):
-            if isinstance(message, KeyOutcome):
-                outcomes.append(message)
-            elif isinstance(message, Died):
-                died = message
-            elif isinstance(message, Raised):
-                raise reraise(message)
-        if died is None:
-            return outcomes
-        done = {outcome.key_id for outcome in outcomes}
-        unit = cast("tuple[str, str]", died.started.unit) if died.started else ("", "")
-        if died.started is None or unit[0] in done:
-            deaths_at_start += 1
-            if deaths_at_start > settings.retries + 2:
-                raise ComputeError(
-                    f"the model process ended before it started a key, {deaths_at_start} times: {died.error}; "
-                    f"{died.message or 'nothing more is known'}"
-                )
-        else:
-            key_id, candidate = unit
-            strikes[key_id, candidate] = strikes.get((key_id, candidate), 0) + 1
-            if strikes[key_id, candidate] > settings.retries:
-                failure = AttemptFailure(
-                    cause=died.cause, error=died.error, message=died.message, candidate=candidate
-                )
-                if settings.rung is not None:
-                    return [KeyOutcome(key_id=key_id, state="failed", reason=died.message, failure=failure)]
-                blamed.setdefault(key_id, {})[candidate] = failure
-        if settings.rung is None:
-            import pyarrow as pa
+def _fit(task: BatchTask, settings: WorkSettings) -> dict[str, KeyOutcome]:
+    fit, rung = settings.fit, settings.rung
 
-            rest = [key_id not in done for key_id in keys.column("key_id").to_pylist()]
-            keys = keys.filter(pa.array(rest, pa.bool_()))
-            if keys.num_rows == 0:
-                return outcomes
+    def payload(keys: pa.Table, blame: Blame) -> BatchPayload:
+        # A rung is one model over all the rows of its sample, whoever's they are.
+        return BatchPayload(fit, keys if rung is None else task.keys, rung, blame)
+
+    return supervise(
+        runner_for(
+            Storage.at(fit.storage_root), fit.code, isolated=settings.isolated, threads=fit.spec.threads
+        ),
+        "manymodels.training.batch:train_batch",
+        task.keys,
+        payload,
+        result=KeyOutcome,
+        timeout=settings.timeout,
+        memory=settings.memory,
+        retries=settings.retries,
+    )
 
 
 def _write_segments(
