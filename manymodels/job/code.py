@@ -1,4 +1,4 @@
-"""The user's own modules: which a job needs, their fingerprint, and how they reach the workers.
+"""The user's own modules: which a job needs, their fingerprint, and the snapshot that is kept with a run.
 
 Modules are found by reading imports, never by running them. What is not Python source (a model file, a
 table) does not travel; give its path or URL as a parameter.
@@ -7,26 +7,20 @@ table) does not travel; give its path or URL as a parameter.
 from __future__ import annotations
 
 import ast
-import atexit
 import io
 import json
 import os
 import re
-import shutil
-import tempfile
-import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
-from manymodels.exceptions import DamagedError, JobError, StoreError
+from manymodels.exceptions import JobError
 from manymodels.job.job import Job
-from manymodels.storage import Storage
 
-__all__ = ["code_fingerprint", "ensure_code", "find_modules", "snapshot"]
+__all__ = ["code_fingerprint", "find_modules", "snapshot"]
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?::[^\W\d]\w*)?")
 _OWN = "manymodels"  # never taken for the user's, even when the job lies in a checkout of it
@@ -97,55 +91,6 @@ def snapshot(files: Iterable[str | os.PathLike[str]], folder: str | os.PathLike[
             archive.writestr(entry, file.read_bytes())
     content = buffer.getvalue()
     return sha256(content).hexdigest(), content
-
-
-def ensure_code(storage: Storage, path: str, sha256_hex: str) -> Path:
-    """The folder on this machine that holds a snapshot's modules, unpacked once.
-
-    Args:
-        storage: Of the store.
-        path: The archive, relative to the store's root.
-        sha256_hex: What ``snapshot`` returned for it.
-
-    Raises:
-        DamagedError: The archive is not what was recorded; nothing of it is used.
-        NotFoundError: It is not there.
-        StoreError: It could not be read or unpacked.
-    """
-    target = _cache_folder() / sha256_hex
-    if target.is_dir():
-        return target
-    content = storage.read(path)
-    if sha256(content).hexdigest() != sha256_hex:
-        raise DamagedError(
-            f"the modules in {path} are not those recorded with the run; `manymodels store verify` tells more"
-        )
-    scratch = target.with_name(f".{sha256_hex}.{uuid.uuid4().hex}")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            archive.extractall(scratch)
-        scratch.rename(target)
-    except OSError as error:
-        shutil.rmtree(scratch, ignore_errors=True)
-        if not target.is_dir():  # else somebody was faster, with the same content
-            raise StoreError(f"could not unpack the run's modules to {target}: {error}") from error
-    return target
-
-
-@cache
-def _cache_folder() -> Path:
-    """A folder that only this user can write: code is imported from it."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    folder = Path(base) / "manymodels" / "code"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except (OSError, RuntimeError):
-        pass
-    own = tempfile.mkdtemp(prefix="manymodels-code-")
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    return Path(own)
 
 
 def _references(job: Job) -> Iterator[str]:

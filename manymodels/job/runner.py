@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
+from manymodels.artifacts.code import ensure_code, import_from
 from manymodels.compute.sandbox import InProcess, Raised, Runner, warm_sandbox
 from manymodels.exceptions import ComputeError
-from manymodels.job.code import ensure_code
 from manymodels.job.settings import CodeSnapshot
 from manymodels.storage import Storage
 
@@ -28,8 +28,7 @@ def runner_for(storage: Storage, code: CodeSnapshot | None, *, isolated: bool, t
     if isolated:
         return warm_sandbox(preload=_PRELOAD, paths=paths, threads=threads)
     for path in paths:
-        if path not in sys.path:
-            sys.path.insert(0, path)
+        import_from(Path(path))
     return InProcess()
 
 

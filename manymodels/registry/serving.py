@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from manymodels.exceptions import NotFoundError, UsageError
+from manymodels.artifacts.code import import_from, run_code
+from manymodels.exceptions import DamagedError, NotFoundError, UsageError
 from manymodels.registry.columns import digests, hex_ids, looked_up
 from manymodels.registry.connected import CHAMPION
 from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts
@@ -17,6 +19,7 @@ from manymodels.registry.records import LATEST
 from manymodels.registry.schema import aliases, failures, keys, runs, segments, versions
 
 if TYPE_CHECKING:
+    from manymodels.artifacts.segments import SegmentReader
     from manymodels.models.contract import FittedModel
 
 __all__ = ["Serving"]
@@ -156,7 +159,6 @@ class Serving(KeyColumns):
             DamagedError: The file that holds it is not what was recorded.
             RegistryError: The database could not be used.
         """
-        from manymodels.artifacts.segments import SegmentReader
         from manymodels.partitioning.keys import make_key
 
         columns = self.key_columns(model_set)
@@ -174,15 +176,15 @@ class Serving(KeyColumns):
         def work(connection: sa.Connection) -> Any:
             owner = self._model_set(connection, model_set)
             wanted = sa.and_(keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == digest)
-            place = sa.select(segments.c.path, segments.c.sha256, versions.c.segment_row).select_from(
-                keys.join(versions, versions.c.key == keys.c.id).join(
-                    segments, segments.c.id == versions.c.segment
-                )
+            place = sa.select(
+                segments.c.path, segments.c.sha256, versions.c.segment_row, runs.c.run_id
+            ).select_from(
+                keys.join(versions, versions.c.key == keys.c.id)
+                .join(segments, segments.c.id == versions.c.segment)
+                .join(runs, runs.c.id == versions.c.run)
             )
             if version is not None:
-                place = place.join(runs, runs.c.id == versions.c.run).where(
-                    runs.c.number == version, runs.c.published
-                )
+                place = place.where(runs.c.number == version, runs.c.published)
             else:
                 pointer = sa.and_(aliases.c.key == keys.c.id, aliases.c.run == versions.c.run)
                 place = place.join(aliases, pointer).where(
@@ -199,7 +201,23 @@ class Serving(KeyColumns):
                 "`manymodels models history` shows what there is",
                 key=shown,
             )
-        return SegmentReader(self.storage).load(found.path, found.sha256.hex(), found.segment_row)
+        place = (found.path, found.sha256.hex(), found.segment_row)
+        try:
+            return self._segments.load(*place)
+        except DamagedError as error:
+            # The model is of the user's own class: its module is in the snapshot that the run kept.
+            code = run_code(self.storage, found.run_id) if isinstance(error.__cause__, ImportError) else None
+            if code is None:
+                raise
+            import_from(code)
+            return self._segments.load(*place)
+
+    @cached_property
+    def _segments(self) -> SegmentReader:
+        """Kept, with its open files: a second model of a segment costs less than the first."""
+        from manymodels.artifacts.segments import SegmentReader
+
+        return SegmentReader(self.storage)
 
 
 def _with_failures(newest: pa.Table, failed: pa.Table, facts: dict[str, dict[int, Any]]) -> pa.Table:

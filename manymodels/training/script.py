@@ -1,7 +1,7 @@
 """A run's script: what was decided when it started, written down so that any process can carry it out.
 
 ``runs/<run>/plan.parquet`` says for every key which batch trains it, or what state it has without training;
-``runs/<run>/settings.json`` (``job.settings``) holds what the fits need; ``runs/<run>/code.zip`` the user's own modules.
+``runs/<run>/settings.json`` (``job.settings``) holds what the fits need; ``runs/<run>/code/<hash>.zip`` the user's own modules.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manymodels.artifacts.code import code_path
 from manymodels.job.code import snapshot
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
@@ -143,8 +144,8 @@ def write_script(prepared: Prepared) -> RunScript:
         keys=_registered_keys(resolved.store, rungs),
         batches=len(packed) + len(rungs),
     )
-    if archive is not None:
-        registry.storage.write(f"runs/{record.id}/code.zip", archive)
+    if code is not None and archive is not None:
+        registry.storage.write(code_path(record.id, code), archive)
     with importable(job.folder):
         higher = resolved.metric is not None and resolve_metric(resolved.metric, job.task).higher_is_better
     isolation = job.training.isolation
@@ -160,7 +161,7 @@ def write_script(prepared: Prepared) -> RunScript:
             evaluation=job.evaluation,
             metric=resolved.metric,
             seed=job.training.seed,
-            code=None if code is None else CodeSnapshot(f"runs/{record.id}/code.zip", code),
+            code=None if code is None else CodeSnapshot(code_path(record.id, code), code),
         ),
         isolated=isolation == "process"
         or (isolation == "auto" and any(f.isolated for f in resolved.families)),

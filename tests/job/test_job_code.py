@@ -7,10 +7,11 @@ from hashlib import sha256
 
 import pytest
 
+from manymodels.artifacts import code as code_module
+from manymodels.artifacts.code import ensure_code
 from manymodels.exceptions import DamagedError, JobError, NotFoundError, StoreError
 from manymodels.job import Job
-from manymodels.job import code as code_module
-from manymodels.job.code import code_fingerprint, ensure_code, find_modules, snapshot
+from manymodels.job.code import code_fingerprint, find_modules, snapshot
 from manymodels.storage import Storage
 
 
