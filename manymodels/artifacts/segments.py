@@ -17,7 +17,7 @@ import json
 import platform
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,17 +230,6 @@ class SegmentReader:
             return decode(codec, artifact)
         except StoreError as error:
             raise type(error)(f"segment {path}, row {row}: {error.message}") from error.__cause__
-
-    def load_many(
-        self, path: str, sha256: str, rows: Iterable[int]
-    ) -> Iterator[tuple[int, FittedModel | StoreError]]:
-        """Models of one segment, in the order of ``rows`` (ascending is fastest); errors are yielded."""
-        for row in rows:
-            try:
-                model: FittedModel | StoreError = self.load(path, sha256, row)
-            except StoreError as error:
-                model = error
-            yield row, model
 
     def artifact(self, path: str, sha256: str, row: int) -> tuple[str, bytes]:
         """The codec and the bytes of one model, verified and not decoded.

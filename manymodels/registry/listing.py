@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from manymodels.exceptions import NotFoundError
-from manymodels.registry.columns import hex_ids, looked_up
+from manymodels.registry.columns import looked_up
 from manymodels.registry.connected import CHAMPION, moment
 from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts
 from manymodels.registry.key_columns import KeyColumns
@@ -34,16 +34,6 @@ from manymodels.registry.staging import wanted
 __all__ = ["Listing"]
 
 _EXAMPLES = 5
-_FAILED = pa.schema(
-    [
-        ("key_id", pa.binary()),
-        ("level", pa.string()),
-        ("display", pa.string()),
-        ("cause", pa.string()),
-        ("error", pa.string()),
-        ("message", pa.string()),
-    ]
-)
 
 
 class Listing(KeyColumns):
@@ -233,40 +223,6 @@ class Listing(KeyColumns):
                 )
                 for line in lines
             ]
-
-        return self._db.read(work)
-
-    def failed_keys(self, run_id: str) -> pa.Table:
-        """Every key that failed in a run.
-
-        Returns:
-            ``key_id``, ``level``, ``key`` (as people write it), ``cause``, ``error``, ``message``.
-
-        Raises:
-            NotFoundError: There is no such run.
-        """
-
-        def work(connection: sa.Connection) -> pa.Table:
-            statement = (
-                sa.select(
-                    keys.c.key_id,
-                    keys.c.level,
-                    keys.c.display,
-                    signatures.c.cause,
-                    signatures.c.error,
-                    signatures.c.message,
-                )
-                .select_from(
-                    failures.join(keys, keys.c.id == failures.c.key).join(
-                        signatures, signatures.c.id == failures.c.signature
-                    )
-                )
-                .where(failures.c.run == self._run(connection, run_id).id)
-                .order_by(keys.c.level, keys.c.id)
-            )
-            found = self._db.fetch(connection, statement, _FAILED)
-            found = found.set_column(0, "key_id", hex_ids(found.column("key_id")))
-            return found.rename_columns(["key_id", "level", "key", "cause", "error", "message"])
 
         return self._db.read(work)
 
