@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
-from manymodels.dataset.roles import Roles, resolve_roles
+from manymodels.dataset.roles import Roles, resolve_roles, suspicious_features
 from manymodels.dataset.sources import open_source
 from manymodels.exceptions import DataError
 from manymodels.job.code import code_fingerprint, find_modules
 from manymodels.job.fingerprints import job_fingerprint
 from manymodels.job.job import Job
 from manymodels.models.contract import Family, FitSpec
-from manymodels.partitioning.listing import displays, sample_times
+from manymodels.partitioning.listing import displays, sample_rows, sample_times
 from manymodels.partitioning.split import split
 from manymodels.partitioning.store import PartitionStore
 from manymodels.storage import Storage
@@ -96,8 +96,19 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         ),
         libraries=libraries,
         modules=modules,
-        warnings=(*roles.warnings, *store.details.warnings),
+        warnings=(*roles.warnings, *store.details.warnings, *_giveaways(roles, store)),
     )
+
+
+def _giveaways(roles: Roles, store: PartitionStore) -> list[str]:
+    """Warnings about features that tell the target."""
+    if roles.target is None:
+        return []
+    sample, _ = sample_rows(store, [roles.target, *roles.features])
+    return [
+        f"feature {name!r} gives the target {roles.target!r} away; is it known when scoring? `data.ignore` leaves it out"
+        for name in suspicious_features(sample, roles)
+    ]
 
 
 def fit_spec(job: Job, roles: Roles, store: PartitionStore) -> FitSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,23 @@ from manymodels.exceptions import DataError
 from manymodels.partitioning.keys import canonical_array, display, make_key, parse_value
 from manymodels.partitioning.store import PartitionStore
 
-__all__ = ["chosen_key", "chosen_keys", "displays", "parse_pairs", "registered_keys", "sample_times"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "chosen_key",
+    "chosen_keys",
+    "displays",
+    "parse_pairs",
+    "registered_keys",
+    "sample_rows",
+    "sample_times",
+]
+
+SAMPLE_ROWS = 10_000
+"""Rows of a key that a sample holds, at most."""
+
+_SAMPLE_KEYS = 20
 
 
 def displays(store: PartitionStore, places: Sequence[int] | None = None) -> list[str]:
@@ -41,10 +57,27 @@ def registered_keys(store: PartitionStore) -> pa.Table:
     )
 
 
-def sample_times(store: PartitionStore, column: str, keys: int = 20) -> list[npt.NDArray[Any]]:
-    """The times of the keys with the most rows: what a frequency is inferred from."""
-    largest = np.sort(np.argsort(-store.manifest.column("rows").to_numpy(), kind="stable")[:keys])
-    frame, offsets = store.read(store.manifest.take(pa.array(largest)), [column])
+def sample_rows(store: PartitionStore, columns: Sequence[str]) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+    """The first rows of a few keys, as ``PartitionStore.read`` gives them: enough to look at, however large the keys are.
+
+    The longest keys of at most ``SAMPLE_ROWS`` rows are taken; where all are longer, the shortest, cut to that.
+    """
+    rows = store.manifest.column("rows").to_numpy()
+    fitting = np.flatnonzero(rows <= SAMPLE_ROWS)
+    order = (
+        fitting[np.argsort(-rows[fitting], kind="stable")]
+        if len(fitting)
+        else np.argsort(rows, kind="stable")
+    )
+    slices = store.manifest.take(pa.array(np.sort(order[:_SAMPLE_KEYS])))
+    place = slices.column_names.index("rows")
+    cut = np.minimum(slices.column("rows").to_numpy(), SAMPLE_ROWS)
+    return store.read(slices.set_column(place, "rows", pa.array(cut, pa.int64())), columns)
+
+
+def sample_times(store: PartitionStore, column: str) -> list[npt.NDArray[Any]]:
+    """The times of a few keys: what a frequency is inferred from."""
+    frame, offsets = sample_rows(store, [column])
     times = frame[column].to_numpy()
     return [times[start:stop] for start, stop in pairwise(offsets.tolist())]
 
