@@ -256,7 +256,9 @@ def _fan_out(
 
     table = pa.Table.from_pandas(units, preserve_index=False).replace_schema_metadata(None)
     rows = units["input_rows"].fillna(work.score.horizon).to_numpy(dtype=np.float64)
-    with open_executor(job.compute, storage_root=registry.storage.root) as executor:
+    with open_executor(
+        job.compute, storage_root=registry.storage.root, preload=(run_score_batch.__module__,)
+    ) as executor:
         packed = pack(_SECONDS_A_KEY + _SECONDS_A_ROW * rows, workers=executor.workers)
         # Parts are numbered in the order of the keys, so that the output is sorted as a whole.
         packed = sorted((np.sort(places) for places in packed), key=lambda places: int(places[0]))

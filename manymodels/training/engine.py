@@ -8,16 +8,18 @@ every key, and its batch) and ``settings.json`` (what the fits need).
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
 from manymodels.compute.executor import Executor, open_executor
+from manymodels.compute.spec import ComputeSpec
 from manymodels.exceptions import ComputeError, JobError, ManyModelsError, RunError, RunInterrupted
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
@@ -131,7 +133,9 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
     try:
         tasks = [task for task in script.tasks() if task.batch not in outcomes.batches]
         if tasks:
-            with open_executor(_target(job, tasks), storage_root=registry.storage.root) as executor:
+            with open_executor(
+                _target(job, tasks), storage_root=registry.storage.root, preload=(run_batch.__module__,)
+            ) as executor:
                 startup = executor.startup_seconds
                 if executor.dashboard:
                     progress.say(f"Dask dashboard: {executor.dashboard}")
@@ -145,20 +149,22 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
         raise RunInterrupted(
             f"run {run_id} was interrupted; `manymodels runs resume {run_id}` continues it", run=run_id
         ) from None
-    except ManyModelsError as error:
-        registry.end_run(run_id, "failed", error.message)
+    except Exception as error:
+        message = error.message if isinstance(error, ManyModelsError) else f"{type(error).__name__}: {error}"
+        registry.end_run(run_id, "failed", message)
         raise RunError(
-            f"run {run_id} stopped: {error.message}; `manymodels runs resume {run_id}` continues it",
+            f"run {run_id} stopped: {message}; `manymodels runs resume {run_id}` continues it",
             run=run_id,
         ) from error
 
 
-def _target(job: Job, tasks: list[BatchTask]) -> Any:
+def _target(job: Job, tasks: list[BatchTask]) -> ComputeSpec:
     """The job's compute target; no more local workers than there are batches."""
     spec = job.compute
-    if spec.target == "local" and spec.workers != "auto" and spec.workers > len(tasks):
-        return spec.model_copy(update={"workers": len(tasks)})
-    return spec
+    if spec.target != "local":
+        return spec
+    wanted = spec.workers if isinstance(spec.workers, int) else os.cpu_count() or 1
+    return spec.model_copy(update={"workers": min(wanted, len(tasks))})
 
 
 def _fan_out(
@@ -176,7 +182,7 @@ def _fan_out(
         for completion in executor.run(run_batch, feed()):
             if completion.value is None:
                 raise completion.error or ComputeError(f"{completion.name} gave no receipt", run=run_id)
-            receipt = completion.value
+            receipt = replace(completion.value, attempt=completion.attempts)
             if registry.journal(receipt):
                 outcomes.add(receipt)
                 if not outcomes.is_rung(receipt.batch):
