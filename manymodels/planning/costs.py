@@ -16,8 +16,8 @@ __all__ = ["BYTES_PER_MODEL", "estimate_seconds", "first_guess"]
 BYTES_PER_MODEL = 600.0
 """A first guess of a model's size on disk, before any run has shown it."""
 
-# Family: seconds of a fit, and seconds for every row of it. Measured on one core (benchmarks/first_guess.py); they only
-# have to be right within a factor of a few: the second run uses what the first one took.
+# Family: seconds of a fit, and seconds for every row of it. Rough: they are only used before a first run, and the second
+# run uses what the first one took.
 _FITS: dict[str, tuple[float, float]] = {
     "mean": (1.0e-4, 1e-8),
     "naive": (1.0e-4, 1e-8),
@@ -25,11 +25,11 @@ _FITS: dict[str, tuple[float, float]] = {
     "drift": (1.0e-4, 1e-8),
     "croston": (3e-4, 2e-6),
     "tsb": (3e-4, 2e-6),
-    "theta": (1e-2, 2e-5),
-    "ets": (5e-2, 2e-4),
-    "holt_winters": (5e-2, 2e-4),
-    "sarimax": (2e-1, 2e-3),
-    "lag_regression": (1e-2, 1e-5),
+    "theta": (3e-3, 1e-5),
+    "ets": (5e-3, 2e-5),
+    "holt_winters": (5e-3, 3e-5),
+    "sarimax": (2e-2, 4e-4),
+    "lag_regression": (1e-3, 5e-6),
     "isolation_forest": (1.5e-1, 5e-5),
     "robust_zscore": (5e-4, 1e-6),
     "ewma": (5e-4, 1e-6),

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Estimate", "estimate"]
 
-_LIBRARIES = 300 * 2**20  # resident size of a process that imported pandas, scikit-learn and statsmodels
+_LIBRARIES = 240 * 2**20  # resident size of a process that imported pandas, scikit-learn and statsmodels
 _COPIES = 4  # of the largest key's rows alive in a fit: read, frame, features, the estimator's own
-_PER_KEY = 3e-4  # seconds of everything but fitting
+_PER_KEY = 3e-4  # seconds of everything but fitting: what the engine is designed for
 
 
 @dataclass(frozen=True)
