@@ -17,7 +17,7 @@ from manymodels.models.forecast.frequency import Ints, period_index
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
-__all__ = ["FittedForecast", "Outlook", "need_rows", "normal_outlook", "outlook_columns"]
+__all__ = ["FittedForecast", "Outlook", "bounded", "need_rows", "normal_outlook", "outlook_columns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,19 @@ def normal_outlook(mean: Floats, deviation: Floats, levels: tuple[float, ...]) -
 
 
 def outlook_columns(outlook: Outlook, basis: Basis) -> dict[str, Floats]:
-    """A forecast as output columns, its bounds in order; with ``non_negative`` nothing is below zero.
+    """A forecast as output columns; see ``bounded``.
 
     Raises:
         ModelError: The forecast grows beyond all numbers.
     """
-    mean = np.maximum(outlook.mean, 0.0) if basis.non_negative else outlook.mean
-    if np.isinf(mean).any():
+    if np.isinf(outlook.mean).any():
         raise ModelError("the forecast grows beyond all numbers")
+    return bounded(outlook, basis)
+
+
+def bounded(outlook: Outlook, basis: Basis) -> dict[str, Floats]:
+    """A forecast as output columns, its bounds in order; with ``non_negative`` nothing is below zero."""
+    mean = np.maximum(outlook.mean, 0.0) if basis.non_negative else outlook.mean
     columns: dict[str, Floats] = {"prediction": mean}
     for (low, high), lower, upper in zip(_columns(basis.levels), outlook.lower, outlook.upper, strict=True):
         columns[low] = np.minimum(np.maximum(lower, 0.0) if basis.non_negative else lower, mean)

@@ -1,0 +1,1 @@
+"""Trainers that fit thousands of keys in one call."""

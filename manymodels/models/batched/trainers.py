@@ -1,0 +1,68 @@
+"""Which families have a batched trainer, and which columns belong to a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import pyarrow as pa
+
+from manymodels.exceptions import StoreFormatError
+from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns
+from manymodels.models.contract import Family
+
+__all__ = ["columns_of", "trainer_of"]
+
+_HERE = "manymodels.models.batched"
+_FORECAST = "manymodels.models.forecast"
+
+_TRAINERS: dict[str, str] = {
+    f"{_FORECAST}.simple:Mean": f"{_HERE}.simple:BatchedMean.of",
+    f"{_FORECAST}.simple:Naive": f"{_HERE}.simple:BatchedLastSeason.naive",
+    f"{_FORECAST}.simple:SeasonalNaive": f"{_HERE}.simple:BatchedLastSeason.seasonal",
+    f"{_FORECAST}.simple:Drift": f"{_HERE}.simple:BatchedDrift.of",
+}
+"""Class of a family to what makes its batched trainer, or None where these parameters have none."""
+
+_SCHEMAS: dict[str, str] = {
+    "mean/1": f"{_HERE}.simple:Means",
+    "last_season/1": f"{_HERE}.simple:LastSeasons",
+    "drift/1": f"{_HERE}.simple:Drifts",
+}
+"""Every schema that was ever written, and the class that reads it."""
+
+
+def trainer_of(family: Family) -> BatchedTrainer | None:
+    """The batched trainer that fits as a family does; None where there is none.
+
+    The class must be the very one: a subclass may do anything, and is fitted one by one.
+    """
+    kind = type(family)
+    place = _TRAINERS.get(f"{kind.__module__}:{kind.__qualname__}")
+    made: BatchedTrainer | None = None if place is None else _found(place)(family)
+    return made
+
+
+def columns_of(schema: str, table: pa.Table, shared: Mapping[str, Any], seeds: Ints) -> ModelColumns:
+    """The models of a segment of codec ``columns``.
+
+    Raises:
+        StoreFormatError: This version does not know the schema.
+    """
+    place = _SCHEMAS.get(schema)
+    if place is None:
+        raise StoreFormatError(
+            f"models are kept as {schema!r}, this version of manymodels reads {', '.join(sorted(_SCHEMAS))}; "
+            "load them with the version that wrote them, or a newer one"
+        )
+    columns: ModelColumns = _found(place)(table, shared, seeds)
+    return columns
+
+
+def _found(place: str) -> Any:
+    module, _, path = place.partition(":")
+    found: Any = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
