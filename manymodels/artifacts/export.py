@@ -163,11 +163,11 @@ def _packs(storage: Storage, refs: pa.Table) -> Iterator[tuple[SegmentMeta, pa.T
     places: list[int] = []
     for (segment, sha256), group in groupby(lines, key=lambda line: line[:2]):
         chosen = list(group)
-        codec, _ = reader.artifact(segment, sha256, chosen[-1][2])
+        codec = reader.codec(segment, sha256)
         meta = reader.meta(segment, sha256)
-        table = reader.read_table(segment, sha256=sha256).take([line[2] for line in chosen])
+        table = reader.read_table(segment, sha256=sha256, rows=[line[2] for line in chosen])
         common = meta, codec, table.schema.remove_metadata()
-        full = sum(each.column("artifact").nbytes for each in tables) > _FILE_BYTES
+        full = sum(each.nbytes for each in tables) > _FILE_BYTES
         if shared is not None and (shared != common or full):
             yield shared[0], pa.concat_tables(tables), places
             tables, places = [], []

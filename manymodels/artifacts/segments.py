@@ -1,10 +1,13 @@
 """Segments: immutable Parquet files of many models, one row per key.
 
-Format 1. Columns, in this order: ``model_set``, ``run``, ``version``, ``level``, one ``key:<name>`` per key
+Format 2. Columns, in this order: ``model_set``, ``run``, ``version``, ``level``, one ``key:<name>`` per key
 column, ``key_id``, ``candidate``, ``params`` (JSON), ``metric``, ``rows``, ``cutoff``, ``seed``, ``content``,
-``fit_seconds``, ``seconds``, ``codec``, ``artifact``. zstd, page checksums, row groups of at most 256 rows or
-about 1 MiB of artifacts, so that one model is read in about a millisecond. The file's metadata holds, under
-``manymodels.segment``, JSON: ``format``, ``path``, ``codec``, and the fields of ``SegmentMeta``.
+``fit_seconds``, ``seconds``, ``codec``, and ``artifact`` or, with the codec ``columns``, ``model:<name>`` columns
+(``artifacts.columns``). zstd, page checksums, row groups of at most 256 rows or about 1 MiB of artifacts, so that one
+model is read in about a millisecond. The file's metadata holds, under ``manymodels.segment``, JSON: ``format``,
+``path``, ``codec``, and the fields of ``SegmentMeta``.
+
+Format 1 had no codec ``columns``; files without it are still written as 1, so that older versions read them.
 
 The SHA-256 of the whole file is recorded elsewhere (the registry, an export's index) and checked before
 anything in the file is constructed.
@@ -23,22 +26,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manymodels.artifacts.codecs import decode
+from manymodels.artifacts.codecs import decode, encode
+from manymodels.artifacts.columns import CODEC, from_table
 from manymodels.exceptions import DamagedError, NotFoundError, StoreError, StoreFormatError
 from manymodels.partitioning.keys import display
 from manymodels.records import KeyOutcome, SegmentInfo
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
+    from manymodels.models.batched.contract import ModelColumns
     from manymodels.models.contract import FittedModel
 
-__all__ = ["FORMAT", "SegmentMeta", "SegmentReader", "write_segment", "write_table"]
+__all__ = ["FORMAT", "SegmentMeta", "SegmentReader", "write_models", "write_segment", "write_table"]
 
-FORMAT = 1
-"""The format that is written; all from 1 on are read."""
+FORMAT = 2
+"""The newest format; all from 1 on are read."""
 
 _METADATA = b"manymodels.segment"
 _GROUP_ROWS = 256
@@ -51,7 +57,7 @@ _NAMED_KEYS = 5
 _Stamp = tuple[int, ...]
 _VERIFIED: dict[str, tuple[_Stamp, str]] = {}  # local file to what it was when hashed, and the SHA-256
 
-_OUTCOME_COLUMNS: dict[str, pa.DataType] = {
+_FACTS: dict[str, pa.DataType] = {
     "candidate": pa.string(),
     "params": pa.string(),
     "metric": pa.float64(),
@@ -77,6 +83,8 @@ class SegmentMeta:
         code_hash: Fingerprint of code and libraries.
         libraries: Library to version.
         python: Version of Python.
+        schema: Codec ``columns``: which class reads them.
+        shared: Codec ``columns``: what all the models have in common (``ModelColumns.shared``).
     """
 
     model_set: str
@@ -87,6 +95,8 @@ class SegmentMeta:
     code_hash: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
     python: str = field(default_factory=platform.python_version)
+    schema: str = ""
+    shared: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_segment(
@@ -106,27 +116,52 @@ def write_segment(
         StoreError: The file could not be written.
         ValueError: The outcomes have several codecs, or ``keys`` has other keys.
     """
-    count = len(outcomes)
     key_ids = [outcome.key_id for outcome in outcomes]
     if keys is not None and keys.column("key_id").to_pylist() != key_ids:
         raise ValueError(f"the keys of segment {path} are not those of its models")
+    names = [*_FACTS, *_TIMINGS, "codec", "artifact"]
+    facts = pa.table(
+        {name: [getattr(outcome, name) for outcome in outcomes] for name in names}, schema=_schema(names)
+    )
+    if keys is None:
+        keys = pa.table({"key_id": pa.array(key_ids, pa.string())})
+    return write_models(storage, path, facts, keys, meta)
+
+
+def write_models(
+    storage: Storage, path: str, facts: pa.Table, keys: pa.Table, meta: SegmentMeta
+) -> SegmentInfo:
+    """Write models that are columns already.
+
+    Args:
+        storage: The store.
+        path: Where, relative to the store's root.
+        facts: ``candidate``, ``params``, ``metric``, ``rows``, ``cutoff``, ``seed``, ``fit_seconds``, ``seconds``,
+            ``codec``, and the models: ``artifact``, or ``model:<name>`` columns. One row a model, at least one.
+        keys: ``key_id``, and where there are any the ``key:<name>`` columns and ``content``, of the same models.
+        meta: What they have in common.
+
+    Raises:
+        StoreError: The file could not be written.
+        ValueError: The models have several codecs.
+    """
+    count = facts.num_rows
     columns: dict[str, Any] = {
         "model_set": _repeat(meta.model_set, count),
         "run": _repeat(meta.run_id, count),
         "version": _repeat(meta.version, count),
         "level": _repeat(meta.level, count),
     }
-    if keys is not None:
-        columns |= {name: keys.column(name) for name in keys.column_names if name.startswith("key:")}
-    columns["key_id"] = pa.array(key_ids, pa.string())
-    for name, kind in _OUTCOME_COLUMNS.items():
-        columns[name] = pa.array([getattr(outcome, name) for outcome in outcomes], kind)
+    columns |= {name: keys.column(name) for name in keys.column_names if name.startswith("key:")}
+    columns["key_id"] = keys.column("key_id")
+    columns |= {name: facts.column(name).cast(kind) for name, kind in _FACTS.items()}
     content = pa.binary(16)
-    columns["content"] = pa.nulls(count, content) if keys is None else keys.column("content").cast(content)
-    for name, kind in _TIMINGS.items():
-        columns[name] = pa.array([getattr(outcome, name) for outcome in outcomes], kind)
-    columns["codec"] = pa.array([outcome.codec for outcome in outcomes], pa.string())
-    columns["artifact"] = pa.array([outcome.artifact for outcome in outcomes], pa.binary())
+    known = "content" in keys.column_names
+    columns["content"] = keys.column("content").cast(content) if known else pa.nulls(count, content)
+    columns |= {name: facts.column(name).cast(kind) for name, kind in _TIMINGS.items()}
+    columns["codec"] = facts.column("codec")
+    models = facts.drop_columns([*_FACTS, *_TIMINGS, "codec"])
+    columns |= {name: models.column(name) for name in models.column_names}
     return write_table(storage, path, pa.table(columns), meta)
 
 
@@ -140,7 +175,7 @@ def write_table(storage: Storage, path: str, table: pa.Table, meta: SegmentMeta)
     codecs = table.column("codec").unique().to_pylist()
     if len(codecs) != 1:
         raise ValueError(f"a segment has one codec, found {codecs} for {path}")
-    entry = {"format": FORMAT, "path": path, "codec": codecs[0], **asdict(meta)}
+    entry = {"format": FORMAT if codecs[0] == CODEC else 1, "path": path, "codec": codecs[0], **asdict(meta)}
     schema = table.schema.with_metadata({_METADATA: json.dumps(entry).encode()})
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
@@ -151,7 +186,7 @@ def write_table(storage: Storage, path: str, table: pa.Table, meta: SegmentMeta)
         write_statistics=False,
         write_page_checksum=True,
     ) as writer:
-        for start, stop in _groups(table.column("artifact")):
+        for start, stop in _groups(table):
             writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
     content = sink.getvalue().to_pybytes()
     storage.write(path, content)
@@ -180,11 +215,13 @@ def _repeat(value: str | int, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.int32() if isinstance(value, int) else pa.string()), count)
 
 
-def _groups(artifacts: pa.ChunkedArray) -> list[tuple[int, int]]:
+def _groups(table: pa.Table) -> list[tuple[int, int]]:
     """Where row groups start and stop."""
     import pyarrow.compute as pc
 
-    ends = np.cumsum(pc.binary_length(artifacts).to_numpy(), dtype=np.int64)
+    if "artifact" not in table.column_names:
+        return [(n, min(n + _GROUP_ROWS, table.num_rows)) for n in range(0, table.num_rows, _GROUP_ROWS)]
+    ends = np.cumsum(pc.binary_length(table.column("artifact")).to_numpy(), dtype=np.int64)
     groups: list[tuple[int, int]] = []
     start = 0
     while start < len(ends):
@@ -194,6 +231,11 @@ def _groups(artifacts: pa.ChunkedArray) -> list[tuple[int, int]]:
         groups.append((start, stop))
         start = stop
     return groups
+
+
+def _schema(names: Sequence[str]) -> pa.Schema:
+    kinds = {**_FACTS, **_TIMINGS, "codec": pa.string(), "artifact": pa.binary()}
+    return pa.schema([(name, kinds[name]) for name in names])
 
 
 class SegmentReader:
@@ -225,6 +267,8 @@ class SegmentReader:
                 cannot be made from its bytes.
             StoreFormatError: The segment or the model is in a format of a newer version.
         """
+        if self.codec(path, sha256) == CODEC:
+            return self.models(path, sha256, [row]).model(0)
         codec, artifact = self.artifact(path, sha256, row)
         try:
             return decode(codec, artifact)
@@ -232,25 +276,57 @@ class SegmentReader:
             raise type(error)(f"segment {path}, row {row}: {error.message}") from error.__cause__
 
     def artifact(self, path: str, sha256: str, row: int) -> tuple[str, bytes]:
-        """The codec and the bytes of one model, verified and not decoded.
+        """The codec and the bytes of one model, verified and not decoded; one kept as columns is pickled for it.
 
         Raises:
             DamagedError: The segment is missing, is not the one recorded, or ends before the row.
             StoreFormatError: The segment is in a format of a newer version.
         """
+        if self.codec(path, sha256) == CODEC:
+            return encode(self.models(path, sha256, [row]).model(0))
         with self._lock:
             segment = self._verified(path, sha256)
-            return segment.codec, segment.artifact(row)
+            return segment.codec, segment.rows_of([row]).column("artifact")[0].as_py()
 
-    def read_table(self, path: str, columns: Sequence[str] | None = None, *, sha256: str) -> pa.Table:
-        """Columns of all models of a segment; every column, ``artifact`` too, when none are named.
+    def models(self, path: str, sha256: str, rows: Sequence[int] | npt.NDArray[Any]) -> ModelColumns:
+        """Models that are kept as columns, in the order of ``rows``.
+
+        Raises:
+            DamagedError: The segment is missing, is not the one recorded, or ends before a row.
+            StoreFormatError: The segment or its models are in a format of a newer version.
+        """
+        with self._lock:
+            segment = self._verified(path, sha256)
+            return from_table(segment.rows_of(rows), segment.meta)
+
+    def codec(self, path: str, sha256: str) -> str:
+        """How the models of a segment are encoded.
 
         Raises:
             DamagedError: The segment is missing or is not the one recorded.
             StoreFormatError: It is in a format of a newer version.
         """
         with self._lock:
-            return self._verified(path, sha256).table(columns)
+            return self._verified(path, sha256).codec
+
+    def read_table(
+        self,
+        path: str,
+        columns: Sequence[str] | None = None,
+        *,
+        sha256: str,
+        rows: Sequence[int] | None = None,
+    ) -> pa.Table:
+        """Columns of a segment's models: every column, the models too, when none are named; all rows, or some in their order.
+
+        Raises:
+            DamagedError: The segment is missing, is not the one recorded, or ends before a row.
+            StoreFormatError: It is in a format of a newer version.
+        """
+        with self._lock:
+            segment = self._verified(path, sha256)
+            table = segment.table(columns)
+            return table if rows is None else table.take(pa.array(segment.checked(rows)))
 
     def meta(self, path: str, sha256: str) -> SegmentMeta:
         """What the models of a segment have in common.
@@ -356,22 +432,40 @@ class _Segment:
         self.meta, self.codec, self.written_to = _parse_metadata(path, footer.metadata)
         self._ends = np.cumsum([footer.row_group(n).num_rows for n in range(footer.num_row_groups)])
         self.rows: int = footer.num_rows
-        self._kept: tuple[int, pa.ChunkedArray] | None = None
+        names = self._file.schema_arrow.names
+        self._models = (
+            ["artifact"] if self.codec != CODEC else ["seed", *(n for n in names if n.startswith("model:"))]
+        )
+        self._kept: tuple[int, pa.Table] | None = None
 
-    def artifact(self, row: int) -> bytes:
-        if not 0 <= row < self.rows:
+    def rows_of(self, rows: Sequence[int] | npt.NDArray[Any]) -> pa.Table:
+        """The models of some rows, in this order: each row group is read once, the last one is kept."""
+        wanted = self.checked(rows)
+        groups = np.searchsorted(self._ends, wanted, side="right")
+        read = np.unique(groups)
+        tables = [self._group(int(group)) for group in read]
+        begins = np.cumsum([0, *(table.num_rows for table in tables)])[np.searchsorted(read, groups)]
+        firsts = np.concatenate([[0], self._ends])[groups]
+        whole = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+        return whole.take(pa.array(wanted - firsts + begins))
+
+    def checked(self, rows: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Rows that the segment has."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        beyond = wanted[(wanted < 0) | (wanted >= self.rows)]
+        if len(beyond):
             raise DamagedError(
-                f"segment {self._path} has {self.rows} models, row {row} was asked for; the registry is "
-                "damaged, `manymodels store rebuild` makes it anew from the segments"
+                f"segment {self._path} has {self.rows} models, row {beyond[0]} was asked for; the registry is damaged, "
+                "`manymodels store rebuild` makes it anew from the segments"
             )
-        group = int(np.searchsorted(self._ends, row, side="right"))
+        return wanted
+
+    def _group(self, group: int) -> pa.Table:
         if self._kept is not None and self._kept[0] == group:
-            column = self._kept[1]
-        else:
-            column = self._read(lambda: self._file.read_row_group(group, columns=["artifact"])).column(0)
-            self._kept = (group, column) if column.nbytes <= _KEPT_BYTES else None
-        artifact: bytes = column[row - int(self._ends[group]) + len(column)].as_py()
-        return artifact
+            return self._kept[1]
+        table = self._read(lambda: self._file.read_row_group(group, columns=self._models, use_threads=False))
+        self._kept = (group, table) if table.nbytes <= _KEPT_BYTES else None
+        return table
 
     def table(self, columns: Sequence[str] | None) -> pa.Table:
         return self._read(lambda: self._file.read(columns=None if columns is None else list(columns)))

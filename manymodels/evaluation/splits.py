@@ -25,11 +25,11 @@ from manymodels.records import Rows
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Split", "make_splits"]
+__all__ = ["LEAST", "Split", "make_splits", "outcomes", "without_known_future"]
 
 _Places = slice | npt.NDArray[np.intp]
 
-_LEAST = 2
+LEAST = 2
 """Rows to train on."""
 
 
@@ -72,12 +72,12 @@ def make_splits(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> tuple[
 def _windows(rows: Rows, spec: FitSpec, backtest: BacktestSpec) -> Iterator[Split]:
     """Rolling origins. A window that tests more periods than it trains on says little: it is left out."""
     series = Series.read(rows, Basis.of(spec))
-    unknown = _without_known_future(rows, spec)
+    unknown = without_known_future(rows, spec)
     visible = _visible(rows, spec)
     horizon = spec.horizon
     for window in range(backtest.windows):
         cut = len(series) - horizon - window * (backtest.step or horizon)
-        if cut < max(horizon, _LEAST):
+        if cut < max(horizon, LEAST):
             return
         period = slice(cut, cut + horizon)
         found = series.row_of[period]
@@ -104,7 +104,7 @@ def _stop(series: Series, cut: int) -> int:
 
 def _parts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[Split]:
     """A hold-out or folds."""
-    outcome, known = _outcomes(rows, spec)
+    outcome, known = outcomes(rows, spec)
     if not known.any():
         raise ModelError("no row has a known outcome")
     if spec.task == "classification" and bool((outcome[known] == outcome[known][0]).all()):
@@ -124,7 +124,7 @@ def _cuts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[tup
     else:
         folds = min(evaluation.folds, count // 2)
         held = count // (folds + 1)
-    if count - held * folds < _LEAST or (evaluation.folds is not None and folds < 2):
+    if count - held * folds < LEAST or (evaluation.folds is not None and folds < 2):
         return
     if spec.time is not None:
         times = rows.values(spec.time)
@@ -142,12 +142,12 @@ def _edge(times: npt.NDArray[Any], cut: int) -> int:
     """The nearest place to a cut, first before it and then after it, where the time changes; else the cut."""
     changes = np.flatnonzero(times[1:] != times[:-1]) + 1
     before, after = changes[changes <= cut], changes[changes > cut]
-    if len(before) and before[-1] >= _LEAST:
+    if len(before) and before[-1] >= LEAST:
         return int(before[-1])
     return int(after[0]) if len(after) else cut
 
 
-def _outcomes(rows: Rows, spec: FitSpec) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def outcomes(rows: Rows, spec: FitSpec) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """What happened in each row, and where it is known."""
     if spec.task == "classification":
         target = str(spec.target)
@@ -158,7 +158,7 @@ def _outcomes(rows: Rows, spec: FitSpec) -> tuple[npt.NDArray[Any], npt.NDArray[
     return ((outcome != 0).astype(np.int64) if spec.task == "anomaly" else outcome), known
 
 
-def _without_known_future(rows: Rows, spec: FitSpec) -> npt.NDArray[np.bool_]:
+def without_known_future(rows: Rows, spec: FitSpec) -> npt.NDArray[np.bool_]:
     """Rows in which a known-future feature is missing."""
     columns = list(spec.known_future)
 

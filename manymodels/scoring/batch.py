@@ -6,9 +6,9 @@ reason, and keeps its rows.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,24 @@ from manymodels.job.settings import CodeSnapshot
 from manymodels.models.contract import FitSpec, FittedModel, Predictions
 from manymodels.records import AttemptFailure, Rows
 
-__all__ = ["OWN_MODEL", "KeyScores", "ModelRef", "RungRef", "ScorePayload", "ScoreSettings", "score_batch"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = [
+    "OWN_MODEL",
+    "SLICE",
+    "KeyScores",
+    "ModelRef",
+    "RungRef",
+    "ScorePayload",
+    "ScoreSettings",
+    "read_slices",
+    "score_batch",
+]
+
+SLICE = ("file", "row_group", "row_offset", "rows")
+"""Where a unit's rows are in a partition store, as in its manifest."""
 
 OWN_MODEL = "key"
 """``model_source`` of rows that the key's own model served."""
@@ -290,23 +307,32 @@ class _Batch:
     ) -> dict[str, Rows]:
         import pyarrow as pa
 
-        from manymodels.partitioning.store import PartitionStore
-
-        slices = pa.table(
-            {
-                "key_id": [unit["key_id"] for unit in units],
-                "file": [unit[f"{prefix}_file"] for unit in units],
-                "row_group": pa.array([unit[f"{prefix}_row_group"] for unit in units], pa.int32()),
-                "row_offset": pa.array([unit[f"{prefix}_row_offset"] for unit in units], pa.int64()),
-                "rows": pa.array([unit[f"{prefix}_rows"] for unit in units], pa.int64()),
-            }
-        )
-        frame, offsets = PartitionStore.open(self.storage, fingerprint).read(slices, list(columns))
-        arrays: dict[Hashable, Any] = {}
+        names = ["key_id", *(f"{prefix}_{name}" for name in SLICE)]
+        slices = pa.Table.from_pylist([{name: unit[name] for name in names} for unit in units])
+        frame, offsets = read_slices(self.settings.storage_root, fingerprint, prefix, slices, columns)
+        whole = Rows(frame)
         return {
-            unit["key_id"]: Rows(frame, int(offsets[n]), int(offsets[n + 1]), arrays=arrays)
-            for n, unit in enumerate(units)
+            unit["key_id"]: whole.part(int(offsets[n]), int(offsets[n + 1])) for n, unit in enumerate(units)
         }
+
+
+def read_slices(
+    storage_root: str, fingerprint: str, prefix: str, units: pa.Table, columns: Sequence[str]
+) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+    """The rows that some units have in a partition store; see ``PartitionStore.read``.
+
+    Args:
+        storage_root: Root of the store.
+        fingerprint: Of the partition store.
+        prefix: ``input``, ``history`` or ``training``.
+        units: With the slices ``<prefix>_*``, none null.
+        columns: The columns wanted.
+    """
+    from manymodels.partitioning.store import PartitionStore
+    from manymodels.storage import Storage
+
+    slices = units.select([f"{prefix}_{name}" for name in SLICE]).rename_columns(list(SLICE))
+    return PartitionStore.open(Storage.at(storage_root), fingerprint).read(slices, list(columns))
 
 
 def _check_length(values: Mapping[str, npt.NDArray[Any]], rows: int) -> None:

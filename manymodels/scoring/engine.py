@@ -19,11 +19,12 @@ from manymodels.partitioning.store import PartitionStore
 from manymodels.progress import Progress
 from manymodels.records import BatchTask
 from manymodels.registry import Registry, RunRecord, RunState
+from manymodels.scoring.assemble import OUR_COLUMNS, prediction_fields
 from manymodels.scoring.batch import ScoreSettings
 from manymodels.scoring.inputs import ScoreInputs, open_inputs
 from manymodels.scoring.sinks import Sink, check_output
 from manymodels.scoring.units import ladder_refs, scoring_units
-from manymodels.scoring.worker import OUR_COLUMNS, ScoreReceipt, ScoreWork, prediction_fields, run_score_batch
+from manymodels.scoring.worker import ScoreReceipt, ScoreWork, run_score_batch
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from manymodels.partitioning.keys import cast_keys, key_ids, make_key
 from manymodels.partitioning.store import PartitionStore
-from manymodels.scoring.batch import ModelRef, RungRef
+from manymodels.scoring.batch import SLICE, ModelRef, RungRef
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 __all__ = ["ladder_refs", "scoring_units"]
-
-_SLICE = ("file", "row_group", "row_offset", "rows")
 
 
 def scoring_units(
@@ -106,7 +104,7 @@ def _keys(store: PartitionStore, partition_by: Sequence[str], kinds: Any) -> pd.
 def _with_slices(
     units: pd.DataFrame, prefix: str, store: PartitionStore | None, partition_by: Sequence[str], kinds: Any
 ) -> pd.DataFrame:
-    names = [*_SLICE, "last_time"]
+    names = [*SLICE, "last_time"]
     if store is None:
         return units.assign(**{f"{prefix}_{name}": None for name in names})
     table = store.manifest.select(names).rename_columns([f"{prefix}_{name}" for name in names])

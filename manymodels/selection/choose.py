@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from manymodels.evaluation.evaluate import Evaluation, evaluate, fit_checked
 from manymodels.evaluation.metrics import Metric
@@ -22,7 +23,7 @@ from manymodels.models.spec import CandidateSpec
 from manymodels.records import AttemptFailure, CandidateScore, Rows
 from manymodels.selection.failures import failure_of
 
-__all__ = ["KeyFit", "fit_key"]
+__all__ = ["KeyFit", "fit_key", "row_times"]
 
 _NOBODY: Mapping[str, AttemptFailure] = MappingProxyType({})
 
@@ -231,12 +232,17 @@ def _leaderboard(trials: Sequence[_Trial], metric: Metric | None) -> tuple[Candi
 
 
 def _cutoff(rows: Rows, spec: FitSpec) -> int | None:
-    column = spec.time
-    if column is None:
+    times = None if spec.time is None else row_times(rows, spec.time)
+    if times is None:
         return None
+    last = int(times[-1])
+    return None if last == np.iinfo(np.int64).min else last
+
+
+def row_times(rows: Rows, column: str) -> npt.NDArray[np.int64] | None:
+    """The time of each row (see ``KeyOutcome.cutoff``); None where the column has none at all: it only ordered the rows."""
     try:
         times = rows.derived(("time values", column), lambda frame: time_values(frame[column].to_numpy()))
-    except DataError:  # no time at all: it only ordered the rows
+    except DataError:
         return None
-    last = int(times[rows.places][-1])
-    return None if last == np.iinfo(np.int64).min else last
+    return times[rows.places]

@@ -6,17 +6,22 @@ Nothing here knows the registry, the clock of the run, or the cluster; the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manymodels.compute.sandbox import Started
 from manymodels.job.settings import FitSettings
 from manymodels.records import AttemptFailure, KeyOutcome, Rows
 
-__all__ = ["BatchPayload", "Rung", "key_seed", "train_batch"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+__all__ = ["BatchPayload", "Rung", "key_seed", "read_rows", "train_batch"]
 
 
 @dataclass(frozen=True)
@@ -65,20 +70,28 @@ def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
     """
     from threadpoolctl import threadpool_limits
 
-    from manymodels.partitioning.store import PartitionStore
-    from manymodels.storage import Storage
-
     settings = payload.settings
-    storage = Storage.at(settings.storage_root)
-    store = PartitionStore.open(storage, settings.dataset)
-    frame, offsets = store.read(payload.keys, list(settings.columns))
-    arrays: dict[Hashable, Any] = {}
-    parts = [Rows(frame, start, stop, arrays=arrays) for start, stop in pairwise(offsets.tolist())]
+    whole, offsets = read_rows(settings, payload.keys)
+    parts = [whole.part(start, stop) for start, stop in pairwise(offsets.tolist())]
     with threadpool_limits(settings.spec.threads):
         if payload.rung is not None:
             yield from _fit_rung(payload.rung, parts, payload)
         else:
             yield from _fit_keys(payload, parts)
+
+
+def read_rows(settings: FitSettings, keys: pa.Table) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """The rows of a batch's keys, one key after the other, and where each key's begin (with the end of the last).
+
+    Raises:
+        StoreError: They could not be read.
+    """
+    from manymodels.partitioning.store import PartitionStore
+    from manymodels.storage import Storage
+
+    store = PartitionStore.open(Storage.at(settings.storage_root), settings.dataset)
+    frame, offsets = store.read(keys, list(settings.columns))
+    return Rows(frame), offsets
 
 
 def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | KeyOutcome]:

@@ -11,7 +11,7 @@ from manymodels.records import OUTCOME_COLUMNS, KeyOutcome
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["outcome_schema", "outcome_table", "parquet_bytes", "read_parquet"]
+__all__ = ["outcome_schema", "outcome_table", "panel_table", "parquet_bytes", "read_parquet"]
 
 
 def outcome_table(
@@ -63,6 +63,35 @@ def outcome_table(
             }
         )
     return pa.Table.from_pylist(lines, schema=outcome_schema())
+
+
+def panel_table(keys: pa.Table, facts: pa.Table, segment: str) -> pa.Table:
+    """Outcomes of keys that were fitted all at once, as a table with ``OUTCOME_COLUMNS``.
+
+    Args:
+        keys: Their rows of the manifest.
+        facts: See ``PanelModels.facts``; row n of the segment has the model of row n.
+        segment: Path of the segment with their models.
+    """
+    import pyarrow as pa
+
+    count = facts.num_rows
+    known = {
+        "key_id": keys.column("key_id"),
+        "level": pa.repeat("", count),
+        "state": pa.repeat("trained", count),
+        "reason": pa.repeat("", count),
+        "content": keys.column("content"),
+        "segment": pa.repeat(segment, count),
+        "segment_row": pa.array(range(count), pa.int32()),
+    }
+    columns = []
+    for field in outcome_schema():
+        found = known.get(field.name)
+        if found is None and field.name in facts.column_names:
+            found = facts.column(field.name)
+        columns.append(pa.nulls(count, field.type) if found is None else found.cast(field.type))
+    return pa.table(columns, schema=outcome_schema())
 
 
 def outcome_schema() -> pa.Schema:

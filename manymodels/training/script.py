@@ -198,6 +198,7 @@ def _script(record: RunRecord, settings: RunSettings, plan: pa.Table) -> RunScri
         memory=training.memory,
         retries=training.retries,
         isolated=settings.isolated,
+        batched=settings.job.training.isolation != "process",
         ladder=bool(settings.job.fallback),
     )
     rungs = tuple(rung_tasks(settings.job, settings.store.manifest)) if settings.rungs else ()

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from manymodels.job.runner import runner_for
@@ -20,10 +20,12 @@ from manymodels.records import (
 )
 from manymodels.storage import Storage
 from manymodels.training.batch import BatchPayload, Rung
-from manymodels.training.outcome_table import outcome_table, parquet_bytes
+from manymodels.training.outcome_table import outcome_table, panel_table, parquet_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from manymodels.artifacts.segments import SegmentMeta
 
 __all__ = ["WorkSettings", "run_batch", "task_name"]
 
@@ -43,6 +45,7 @@ class WorkSettings:
         memory: Bytes of the child's resident size.
         retries: Further tries after a crash, a timeout or a memory hog.
         isolated: Whether fits run in the child.
+        batched: Whether all candidates have a batched trainer, and may use it.
         ladder: Whether a rung will serve keys that cannot be tried.
         rung: Set when the batch fits a rung of the ladder instead of keys.
     """
@@ -57,6 +60,7 @@ class WorkSettings:
     memory: int
     retries: int
     isolated: bool
+    batched: bool
     ladder: bool
     rung: Rung | None = None
 
@@ -75,20 +79,21 @@ def run_batch(task: BatchTask) -> BatchReceipt:
     """
     began = time.perf_counter()
     settings: WorkSettings = task.settings
-    outcomes = _fit(task, settings)
-    rung = settings.rung
-    key_ids = [rung.key_id] if rung is not None else task.keys.column("key_id").to_pylist()
-    done = [outcomes[key_id] for key_id in key_ids]
-    segments, places = _write_segments(task, settings, done)
-    level = "" if rung is None else rung.level
-    table = outcome_table(task.keys, done, places, level=level, ladder=settings.ladder)
+    batch = _Batch(task, settings)
+    if settings.rung is not None:
+        batch.fit_singly(task.keys, [settings.rung.key_id])
+    else:
+        rest = batch.fit_at_once() if settings.batched else task.keys
+        if rest.num_rows:
+            batch.fit_singly(rest, rest.column("key_id").to_pylist())
+    table = batch.outcomes()
     path = f"runs/{task.run_id}/outcomes/{task.batch:06d}-{uuid.uuid4().hex[:8]}.parquet"
-    Storage.at(settings.fit.storage_root).write(path, parquet_bytes(table))
+    batch.storage.write(path, parquet_bytes(table))
     return BatchReceipt(
         run_id=task.run_id,
         batch=task.batch,
         attempt=1,
-        segments=tuple(segments),
+        segments=tuple(batch.segments),
         outcomes=table,
         outcomes_path=path,
         seconds=time.perf_counter() - began,
@@ -96,51 +101,99 @@ def run_batch(task: BatchTask) -> BatchReceipt:
     )
 
 
-def _fit(task: BatchTask, settings: WorkSettings) -> dict[str, KeyOutcome]:
-    fit, rung = settings.fit, settings.rung
+class _Batch:
+    """A batch at work: what it wrote so far."""
 
-    def payload(keys: pa.Table, blame: Blame) -> BatchPayload:
-        # A rung is one model over all the rows of its sample, whoever's they are.
-        return BatchPayload(fit, keys if rung is None else task.keys, rung, blame)
+    def __init__(self, task: BatchTask, settings: WorkSettings) -> None:
+        self.task, self.settings = task, settings
+        self.storage = Storage.at(settings.fit.storage_root)
+        self.segments: list[SegmentInfo] = []
+        self._tables: list[pa.Table] = []
 
-    return supervise(
-        runner_for(
-            Storage.at(fit.storage_root), fit.code, isolated=settings.isolated, threads=fit.spec.threads
-        ),
-        "manymodels.training.batch:train_batch",
-        task.keys,
-        payload,
-        result=KeyOutcome,
-        timeout=settings.timeout,
-        memory=settings.memory,
-        retries=settings.retries,
-    )
+    def outcomes(self) -> pa.Table:
+        """The outcomes of all keys."""
+        import pyarrow as pa
 
+        return pa.concat_tables(self._tables).combine_chunks()
 
-def _write_segments(
-    task: BatchTask, settings: WorkSettings, outcomes: list[KeyOutcome]
-) -> tuple[list[SegmentInfo], dict[str, tuple[str, int]]]:
-    """One segment per codec; where each key's model went: key_id to (path, row)."""
-    from manymodels.artifacts.segments import SegmentMeta, write_segment
+    def fit_at_once(self) -> pa.Table:
+        """Fit with the batched trainers; the keys that they leave."""
+        import pyarrow as pa
 
-    storage = Storage.at(settings.fit.storage_root)
-    segments: list[SegmentInfo] = []
-    places: dict[str, tuple[str, int]] = {}
-    trained = [number for number, outcome in enumerate(outcomes) if outcome.state == "trained"]
-    for codec in sorted({outcomes[number].codec for number in trained}):
-        rows = [number for number in trained if outcomes[number].codec == codec]
-        path = f"runs/{task.run_id}/segments/{task.batch:06d}-{uuid.uuid4().hex}.parquet"
-        meta = SegmentMeta(
+        from manymodels.artifacts.columns import CODEC, to_table
+        from manymodels.artifacts.segments import write_models
+        from manymodels.training.panel import train_panel, trainers_of
+
+        fit, keys = self.settings.fit, self.task.keys
+        trainers = trainers_of(fit)
+        if trainers is None:
+            return keys
+        fitted = train_panel(fit, keys, trainers)
+        for models in fitted.models:
+            columns = models.columns
+            theirs = keys.take(pa.array(models.places))
+            facts = models.facts.append_column("codec", pa.repeat(CODEC, len(columns)))
+            for name, column in zip((table := to_table(columns)).column_names, table.columns, strict=True):
+                facts = facts.append_column(name, column)
+            meta = replace(self._meta(), schema=columns.schema, shared=columns.shared)
+            info = write_models(self.storage, self._path(), facts, theirs, meta)
+            self.segments.append(info)
+            self._tables.append(panel_table(theirs, models.facts, info.path))
+        return keys.take(pa.array(fitted.rest))
+
+    def fit_singly(self, keys: pa.Table, key_ids: list[str]) -> None:
+        """Fit one by one, in the sandbox; a rung is one model over all the keys' rows."""
+        from manymodels.artifacts.segments import write_segment
+
+        settings, rung = self.settings, self.settings.rung
+        found = _fit(keys, settings)
+        done = [found[key_id] for key_id in key_ids]
+        places: dict[str, tuple[str, int]] = {}
+        trained = [number for number, outcome in enumerate(done) if outcome.state == "trained"]
+        for codec in sorted({done[number].codec for number in trained}):
+            rows = [number for number in trained if done[number].codec == codec]
+            theirs = None if rung is not None else keys.take(rows)
+            models = [done[number] for number in rows]
+            info = write_segment(self.storage, self._path(), models, theirs, self._meta())
+            self.segments.append(info)
+            places |= {done[number].key_id: (info.path, place) for place, number in enumerate(rows)}
+        level = "" if rung is None else rung.level
+        self._tables.append(outcome_table(keys, done, places, level=level, ladder=settings.ladder))
+
+    def _path(self) -> str:
+        return f"runs/{self.task.run_id}/segments/{self.task.batch:06d}-{uuid.uuid4().hex}.parquet"
+
+    def _meta(self) -> SegmentMeta:
+        from manymodels.artifacts.segments import SegmentMeta
+
+        settings = self.settings
+        return SegmentMeta(
             model_set=settings.model_set,
-            run_id=task.run_id,
+            run_id=self.task.run_id,
             version=settings.version,
             level="" if settings.rung is None else settings.rung.level,
             job_hash=settings.job_hash,
             code_hash=settings.code_hash,
             libraries=settings.libraries,
         )
-        keys = None if settings.rung is not None else task.keys.take(rows)
-        segments.append(write_segment(storage, path, [outcomes[number] for number in rows], keys, meta))
-        for place, number in enumerate(rows):
-            places[outcomes[number].key_id] = (path, place)
-    return segments, places
+
+
+def _fit(keys: pa.Table, settings: WorkSettings) -> dict[str, KeyOutcome]:
+    fit, rung = settings.fit, settings.rung
+
+    def payload(left: pa.Table, blame: Blame) -> BatchPayload:
+        # A rung is one model over all the rows of its sample, whoever's they are.
+        return BatchPayload(fit, left if rung is None else keys, rung, blame)
+
+    return supervise(
+        runner_for(
+            Storage.at(fit.storage_root), fit.code, isolated=settings.isolated, threads=fit.spec.threads
+        ),
+        "manymodels.training.batch:train_batch",
+        keys,
+        payload,
+        result=KeyOutcome,
+        timeout=settings.timeout,
+        memory=settings.memory,
+        retries=settings.retries,
+    )

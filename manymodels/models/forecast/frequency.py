@@ -197,27 +197,31 @@ def _last_days(months: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return (months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
 
 
-def future_times(cutoff: int, frequency: str, horizon: int) -> npt.NDArray[Any]:
-    """Times of the periods after a cutoff: ``datetime64[us]``, shape (horizon,); integers for ``step``.
+def future_times(cutoff: int | Ints, frequency: str, horizon: int) -> npt.NDArray[Any]:
+    """Times of the periods after a cutoff: ``datetime64[us]``, integers for ``step``.
 
     They keep the cutoff's place in its period (weekday, hour, first or last day of the month), so that weekly
     data on Mondays go on with Mondays whatever the frequency's anchor is.
 
     Args:
-        cutoff: The last time (``cutoff_value``).
+        cutoff: The last time (``cutoff_value``), or many of shape (n,).
         frequency: A normalised frequency.
         horizon: Periods.
+
+    Returns:
+        Shape (horizon,), or (n, horizon).
     """
     grid = _grid(frequency)
     ahead = np.arange(1, horizon + 1, dtype=np.int64)
+    last = np.asarray(cutoff, dtype=np.int64)[..., None]
     if grid.kind == "step":
-        return cutoff + ahead
+        return last + ahead
     if grid.kind == "fixed":
-        return (cutoff + ahead * grid.size).view("datetime64[us]")
+        return (last + ahead * grid.size).view("datetime64[us]")
     if grid.kind == "week":
-        return (cutoff + ahead * (7 * _DAY * grid.size)).view("datetime64[us]")
-    day, clock = divmod(cutoff, _DAY)
-    date = np.datetime64(day, "D")
+        return (last + ahead * (7 * _DAY * grid.size)).view("datetime64[us]")
+    days, clock = np.divmod(last, _DAY)
+    date = days.astype("datetime64[D]")
     if grid.kind == "business":
         dates = np.busday_offset(date, ahead * grid.size, roll="backward")
     else:
@@ -225,9 +229,9 @@ def future_times(cutoff: int, frequency: str, horizon: int) -> npt.NDArray[Any]:
         months = month + (ahead * grid.size).astype("timedelta64[M]")
         starts, lasts = months.astype("datetime64[D]"), _last_days(months)
         place = date - month.astype("datetime64[D]")
-        is_last = date == _last_days(month)
-        dates = lasts if is_last else np.minimum(starts + place, lasts)
-    return dates.astype("datetime64[us]") + np.timedelta64(clock, "us")
+        dates = np.where(date == _last_days(month), lasts, np.minimum(starts + place, lasts))
+    times: npt.NDArray[Any] = dates.astype("datetime64[us]") + clock.astype("timedelta64[us]")
+    return times
 
 
 def season_length(frequency: str) -> int:

@@ -1,0 +1,159 @@
+"""Judging one candidate on many keys at once: what ``evaluate`` does for one key, for a panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manymodels.evaluation.metrics import HeldOut, Metric
+from manymodels.evaluation.panel_splits import PanelSplit
+from manymodels.models.batched.contract import BatchedTrainer, Ints, Panel, segment_sums
+from manymodels.models.contract import FitSpec, Floats, Predictions, interval_columns
+
+__all__ = ["HeldPanel", "evaluate_panel"]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldPanel:
+    """Held-out rows of many keys with their predictions; every outcome is known and every prediction is finite.
+
+    Attributes:
+        held: The rows, one key after the other.
+        actual: What happened in them, one value a row.
+        predictions: Of the same rows.
+        spec: What the fits knew.
+        train: The rows that the fits saw.
+        target: Forecasts: the target of all rows of the frame.
+    """
+
+    held: Panel
+    actual: npt.NDArray[Any]
+    predictions: Predictions
+    spec: FitSpec
+    train: Panel
+    target: Floats
+
+    @cached_property
+    def predicted(self) -> npt.NDArray[Any]:
+        """The predicted value of each row."""
+        return self.predictions["prediction"]
+
+    def mean(self, values: Floats) -> Floats:
+        """The mean over each key's rows. Shape (keys,)."""
+        offsets = self.held.offsets
+        return segment_sums(values, offsets[:-1], offsets[1:]) / self.held.lengths
+
+    def one(self, place: int) -> HeldOut:
+        """One key's."""
+        span = slice(int(self.held.offsets[place]), int(self.held.offsets[place + 1]))
+        training = self.target[self.train.starts[place] : self.train.stops[place]]
+        columns = {name: values[span] for name, values in self.predictions.items()}
+        return HeldOut(self.actual[span], columns, self.spec, training)
+
+
+def evaluate_panel(
+    trainer: BatchedTrainer, splits: list[PanelSplit], seeds: Ints, spec: FitSpec, metric: Metric
+) -> Floats:
+    """Fit and measure a candidate on every split of every key.
+
+    Args:
+        trainer: The candidate's.
+        splits: Of the panel.
+        seeds: The keys'. Shape (keys,).
+        spec: What the fits need to know.
+        metric: What is measured.
+
+    Returns:
+        Shape (splits, keys); NaN where a key lacks the split, or has no value on it for whatever reason.
+    """
+    values = np.full((len(splits), len(seeds)), np.nan)
+    for number, split in enumerate(splits):
+        fit = trainer.fit_batch(split.train, seeds[split.places], spec)
+        found = fit.columns.predict(split.held.take(fit.places))
+        usable = fit.places[found.served]
+        if len(usable) == 0:
+            continue
+        rows = np.repeat(found.served, split.held.lengths[fit.places])
+        predictions = {name: array[rows] for name, array in found.values.items()}
+        held = split.held.take(usable)
+        actual = held.flat(split.outcome)
+        judged = HeldPanel(held, actual, predictions, spec, split.train.take(usable), split.outcome)
+        values[number, split.places[usable]] = _measured(judged, metric)
+    return values
+
+
+def _measured(held: HeldPanel, metric: Metric) -> Floats:
+    measure = _PANEL.get(metric.name)
+    if measure is not None:
+        values = measure(held)
+    else:
+        found = [metric.measure(held.one(place)) for place in range(len(held.held))]
+        values = np.array([np.nan if isinstance(value, str) else value for value in found])
+    main = held.predicted
+    if main.dtype.kind == "f":  # what is no number anywhere is told by the evaluation of the one key
+        values = np.where(held.mean((~np.isfinite(main)).astype(np.float64)) > 0, np.nan, values)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _mae(held: HeldPanel) -> Floats:
+    return held.mean(np.abs(held.actual - held.predicted))
+
+
+def _rmse(held: HeldPanel) -> Floats:
+    found: Floats = np.sqrt(held.mean(np.square(held.actual - held.predicted)))
+    return found
+
+
+def _wape(held: HeldPanel) -> Floats:
+    total = held.mean(np.abs(held.actual))
+    return _mae(held) / np.where(total > 0, total, np.nan)
+
+
+def _smape(held: HeldPanel) -> Floats:
+    misses = np.abs(held.actual - held.predicted)
+    sizes = np.abs(held.actual) + np.abs(held.predicted)
+    return 200 * held.mean(np.divide(misses, sizes, out=np.zeros_like(sizes), where=sizes > 0))
+
+
+def _mase(held: HeldPanel) -> Floats:
+    season = held.spec.season_length
+    lag = np.where(held.train.lengths > season, season, 1)
+    scale = np.where(lag == season, _lagged(held, season), _lagged(held, 1) if season > 1 else np.nan)
+    return _mae(held) / np.where(scale > 0, scale, np.nan)
+
+
+def _lagged(held: HeldPanel, lag: int) -> Floats:
+    """Mean absolute change over a lag before each cutoff; NaN where no two values are so far apart."""
+    moved = np.zeros(len(held.target))
+    moved[lag:] = np.abs(held.target[lag:] - held.target[:-lag])
+    starts, stops = held.train.starts + lag, held.train.stops
+    far = stops > starts
+    found = np.full(len(starts), np.nan)
+    found[far] = segment_sums(moved, starts[far], stops[far]) / (stops - starts)[far]
+    return found
+
+
+def _pinball(held: HeldPanel) -> Floats:
+    losses = []
+    for level in held.spec.levels:
+        tail = (1 - level / 100) / 2
+        for column, quantile in zip(interval_columns(level), (tail, 1 - tail), strict=True):
+            errors = held.actual - held.predictions[column]
+            losses.append(held.mean(np.maximum(quantile * errors, (quantile - 1) * errors)))
+    return np.mean(losses, axis=0) if losses else np.full(len(held.held), np.nan)
+
+
+_PANEL: dict[str, Callable[[HeldPanel], Floats]] = {
+    "mae": _mae,
+    "rmse": _rmse,
+    "wape": _wape,
+    "smape": _smape,
+    "mase": _mase,
+    "pinball": _pinball,
+}
+"""Metrics of all keys at once; the others are measured key by key."""

@@ -1,0 +1,101 @@
+"""Many keys' models at once: every candidate is evaluated, each key's best is refitted on all its rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from manymodels.evaluation.metrics import Metric
+from manymodels.evaluation.panel_splits import panel_splits
+from manymodels.evaluation.panels import evaluate_panel
+from manymodels.evaluation.spec import EvaluationSpec
+from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
+from manymodels.models.contract import FitSpec, Floats
+
+__all__ = ["PanelChoice", "Winners", "fit_panel"]
+
+
+@dataclass(frozen=True, eq=False)
+class Winners:
+    """The keys that one candidate won.
+
+    Attributes:
+        candidate: Its place among the candidates.
+        places: The keys, ascending.
+        columns: Their models, fitted on all rows; model n is that of key ``places[n]``.
+    """
+
+    candidate: int
+    places: Ints
+    columns: ModelColumns
+
+
+@dataclass(frozen=True, eq=False)
+class PanelChoice:
+    """What became of a panel.
+
+    Attributes:
+        winners: By candidate; a key is in at most one. The keys in none are to be fitted one by one.
+        metric: Each candidate's mean over a key's splits, NaN where there is none. Shape (candidates, keys).
+        seconds: Wall time of each candidate for a key: the average, since all are fitted at once. Shape (candidates,).
+    """
+
+    winners: tuple[Winners, ...]
+    metric: Floats
+    seconds: Floats
+
+
+def fit_panel(
+    panel: Panel,
+    seeds: Ints,
+    trainers: Sequence[BatchedTrainer],
+    spec: FitSpec,
+    evaluation: EvaluationSpec,
+    metric: Metric | None,
+) -> PanelChoice:
+    """Choose and fit the models of the keys in which nothing is special; the same models that ``fit_key`` makes.
+
+    A key in which a candidate has no value on a split, or cannot be fitted, is left to ``fit_key``, which knows the rules and
+    says why.
+
+    Args:
+        panel: The keys' rows.
+        seeds: The keys'. Shape (keys,).
+        trainers: The candidates', in the job's order, at least one.
+        spec: What a fit needs to know.
+        evaluation: What is held out.
+        metric: What candidates are compared by; None to take the first.
+    """
+    keys = len(panel)
+    means = np.full((len(trainers), keys), np.nan)
+    seconds = np.zeros(len(trainers))
+    chosen = np.zeros(keys, dtype=np.int64)
+    if metric is not None:
+        splits = panel_splits(panel, seeds, spec, evaluation)
+        asked = np.zeros((len(splits), keys), dtype=bool)
+        for number, split in enumerate(splits):
+            asked[number, split.places] = True
+        for number, trainer in enumerate(trainers):
+            began = time.perf_counter()
+            values = evaluate_panel(trainer, splits, seeds, spec, metric)
+            usable = asked.any(axis=0) & ~(asked & np.isnan(values)).any(axis=0)
+            sums, counts = np.where(asked, values, 0.0).sum(axis=0), asked.sum(axis=0)
+            means[number, usable] = sums[usable] / counts[usable]
+            seconds[number] += time.perf_counter() - began
+        badness = -means if metric.higher_is_better else means
+        complete = ~np.isnan(badness).any(axis=0)
+        chosen = np.where(complete, np.where(complete, badness, 0.0).argmin(axis=0), -1)
+    winners = []
+    for number, trainer in enumerate(trainers):
+        won = np.flatnonzero(chosen == number)
+        if len(won) == 0:
+            continue
+        began = time.perf_counter()
+        fit = trainer.fit_batch(panel.take(won), seeds[won], spec)
+        seconds[number] += time.perf_counter() - began
+        if len(fit.places):
+            winners.append(Winners(number, won[fit.places], fit.columns))
+    return PanelChoice(tuple(winners), means, seconds / max(keys, 1))

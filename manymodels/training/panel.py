@@ -1,0 +1,146 @@
+"""Fitting a batch of keys in a few calls, where every candidate has a batched trainer: no child, no loop over keys.
+
+The product's own trainers run in the worker itself. What they leave out (a key in which anything is special) goes on to
+``train_batch``, one by one; the models are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manymodels.job.settings import FitSettings
+from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
+from manymodels.selection.choose import row_times
+from manymodels.selection.panels import PanelChoice, fit_panel
+from manymodels.training.batch import key_seed, read_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from manymodels.evaluation.metrics import Metric
+
+__all__ = ["FittedPanel", "PanelModels", "train_panel", "trainers_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class PanelModels:
+    """Models of one candidate.
+
+    Attributes:
+        places: Rows of the batch's keys.
+        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``scores``, ``rows``, ``cutoff``, ``seed``,
+            ``fit_seconds`` and ``seconds`` of each.
+        columns: The models.
+    """
+
+    places: Ints
+    facts: Any
+    columns: ModelColumns
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPanel:
+    """What became of a batch.
+
+    Attributes:
+        models: By candidate.
+        rest: Rows of the batch's keys that are to be fitted one by one, ascending.
+    """
+
+    models: tuple[PanelModels, ...]
+    rest: Ints
+
+
+def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer, ...] | None:
+    """The candidates' batched trainers; None where one has none."""
+    from manymodels.models.batched.trainers import trainer_of
+    from manymodels.models.families import build
+
+    task = settings.spec.task
+    found = [trainer_of(build(candidate, task)) for candidate in settings.candidates]
+    trainers = tuple(trainer for trainer in found if trainer is not None)
+    return trainers if len(trainers) == len(found) else None
+
+
+def train_panel(settings: FitSettings, keys: pa.Table, trainers: Sequence[BatchedTrainer]) -> FittedPanel:
+    """Fit a batch's keys all at once.
+
+    Args:
+        settings: Of the run.
+        keys: Rows of the manifest.
+        trainers: The candidates', in the job's order.
+
+    Raises:
+        StoreError: The rows could not be read.
+    """
+    import pyarrow as pa
+    from threadpoolctl import threadpool_limits
+
+    from manymodels.evaluation.metrics import resolve_metric
+
+    began = time.perf_counter()
+    rows, offsets = read_rows(settings, keys)
+    panel = Panel(rows, offsets[:-1], offsets[1:])
+    seeds = np.array([key_seed(settings.seed, key_id) for key_id in keys.column("key_id").to_pylist()])
+    metric = None if settings.metric is None else resolve_metric(settings.metric, settings.spec.task)
+    with threadpool_limits(settings.spec.threads):
+        choice = fit_panel(panel, seeds, trainers, settings.spec, settings.evaluation, metric)
+    left = np.ones(len(panel), dtype=bool)
+    models = []
+    for won in choice.winners:
+        places, count = won.places, len(won.places)
+        left[places] = False
+        candidate = settings.candidates[won.candidate]
+        cutoffs, known = _cutoffs(panel, settings.spec.time, places)
+        facts = {
+            "candidate": pa.repeat(candidate.name, count),
+            "params": pa.repeat(json.dumps(candidate.params, default=str), count),
+            "metric": pa.array(choice.metric[won.candidate, places], from_pandas=True),
+            "scores": _leaderboards(settings, choice, places, metric),
+            "rows": panel.lengths[places],
+            "cutoff": pa.array(cutoffs, mask=~known),
+            "seed": seeds[places],
+            "fit_seconds": np.full(count, choice.seconds.sum()),
+            "seconds": np.full(count, (time.perf_counter() - began) / len(panel)),
+        }
+        models.append(PanelModels(places, pa.table(facts), won.columns))
+    return FittedPanel(tuple(models), np.flatnonzero(left))
+
+
+def _cutoffs(panel: Panel, time: str | None, places: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """The time of each key's last row, and where there is one."""
+    values = None if time is None else row_times(panel.rows, time)
+    if values is None:
+        return np.zeros(len(places), dtype=np.int64), np.zeros(len(places), dtype=bool)
+    last = values[panel.stops[places] - 1]
+    return last, last != np.iinfo(np.int64).min
+
+
+def _leaderboards(
+    settings: FitSettings, choice: PanelChoice, places: Ints, metric: Metric | None
+) -> pa.ListArray:
+    """Every candidate of each key, best first, as ``OUTCOME_COLUMNS`` has them."""
+    import pyarrow as pa
+
+    values = choice.metric[:, places].T
+    count, candidates = values.shape
+    badness = -values if metric is not None and metric.higher_is_better else values
+    order = np.argsort(badness, axis=1, kind="stable")
+    names = pa.array([candidate.name for candidate in settings.candidates])
+    lines = pa.StructArray.from_arrays(
+        [
+            names.take(pa.array(order.ravel())),
+            pa.array(np.take_along_axis(values, order, axis=1).ravel(), from_pandas=True),
+            pa.array(choice.seconds[order].ravel()),
+            pa.repeat("", count * candidates),
+        ],
+        names=["candidate", "metric", "seconds", "error"],
+    )
+    return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * candidates, lines)
