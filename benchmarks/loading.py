@@ -1,0 +1,88 @@
+"""Registering many models, and loading one of them at random.
+
+    python benchmarks/loading.py [--keys 10000] [--loads 1000]
+
+Registering is what the registry does of a run: its start, the receipts' journal, publication and promotion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sales import write_sales
+
+import manymodels as mm
+from manymodels.registry import Registry
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keys", type=int, default=10_000)
+    parser.add_argument("--loads", type=int, default=1_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    spent = _timed(Registry, ("start_run", "journal", "publish_run"))
+    registering, loads = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_sales(folder / "sales.parquet", asked.keys, 60)
+        for repeat in range(asked.repeats):
+            spent.clear()
+            job = _job(data, folder / f"store{repeat}")
+            mm.train(job)
+            registering.append(sum(spent))
+        registry = mm.Registry(job.store.path)
+        registry.load("loading", store=0)  # opens what stays open
+        for store in np.random.default_rng(0).integers(0, asked.keys, asked.loads).tolist():
+            began = time.perf_counter()
+            registry.load("loading", store=store)
+            loads.append((time.perf_counter() - began) * 1e3)
+    print(f"registering {asked.keys:,} models: {statistics.median(registering):.2f} s, median of {asked.repeats}")
+    p50, p99 = np.percentile(loads, [50, 99])
+    print(f"loading one of them at random: {p50:.2f} ms (50th percentile), {p99:.2f} ms (99th)")
+
+
+def _timed(owner: type[Any], names: tuple[str, ...]) -> list[float]:
+    """Seconds of every call of these methods from now on."""
+    spent: list[float] = []
+
+    def wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **arguments: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return method(*args, **arguments)
+            finally:
+                spent.append(time.perf_counter() - began)
+
+        return call
+
+    for name in names:
+        setattr(owner, name, wrapped(getattr(owner, name)))
+    return spent
+
+
+def _job(data: Path, store: Path) -> mm.Job:
+    return mm.Job.from_dict(
+        {
+            "name": "loading",
+            "task": "forecast",
+            "data": {"path": str(data), "partition_by": ["store"], "time": "date", "target": "sales"},
+            "models": ["seasonal_naive"],
+            "fallback": [],
+            "compute": {"target": "serial"},
+            "store": str(store),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
