@@ -24,7 +24,9 @@ from manymodels.registry import Registry
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--keys", type=int, default=10_000)
     parser.add_argument("--loads", type=int, default=1_000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -46,7 +48,9 @@ def main() -> None:
             began = time.perf_counter()
             registry.load("loading", store=store)
             loads.append((time.perf_counter() - began) * 1e3)
-    print(f"registering {asked.keys:,} models: {statistics.median(registering):.2f} s, median of {asked.repeats}")
+    print(
+        f"registering {asked.keys:,} models: {statistics.median(registering):.2f} s, median of {asked.repeats}"
+    )
     p50, p99 = np.percentile(loads, [50, 99])
     print(f"loading one of them at random: {p50:.2f} ms (50th percentile), {p99:.2f} ms (99th)")
 

@@ -11,7 +11,7 @@ __all__ = ["write_sales"]
 
 
 def write_sales(path: Path, keys: int, days: int, *, features: int = 2, seed: int = 0) -> Path:
-    """Write shuffled daily sales as Parquet: ``store``, ``date``, ``sales`` and numeric features ``x0``, ``x1``, …"""
+    """Write shuffled daily sales as Parquet: ``store``, ``date``, ``sales`` and numeric features ``x0``, ``x1`` and so on."""
     rng = np.random.default_rng(seed)
     rows = keys * days
     order = rng.permutation(rows)

@@ -130,8 +130,9 @@ class ModelColumns(ABC):
         """A column as an array of shape (models,), or (models, size) for lists of one size."""
         column = self.table.column(name).combine_chunks()
         if pa.types.is_fixed_size_list(column.type):
-            return np.asarray(column.flatten().to_numpy()).reshape(-1, column.type.list_size)
-        return np.asarray(column.to_numpy())
+            values: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
+            return values.reshape(len(column), column.type.list_size)
+        return np.asarray(column.to_numpy(zero_copy_only=False))
 
     @abstractmethod
     def predict(self, panel: Panel) -> PanelPredictions:
@@ -181,9 +182,9 @@ def ranges(starts: Ints, lengths: Ints) -> Ints:
 
 
 def segment_sums(values: Floats, starts: Ints, stops: Ints) -> Floats:
-    """The sum of ``values[start:stop]`` for each pair; ``starts`` ascending, no pair empty. Shape (pairs,)."""
+    """The sum of ``values[start:stop]`` for each pair; ``starts`` ascending, no pair empty. Shape (pairs, …)."""
     if len(starts) == 0:
-        return np.empty(0)
+        return np.empty((0, *values.shape[1:]))
     bounds = np.empty(2 * len(starts), dtype=np.int64)
     bounds[::2], bounds[1::2] = starts, stops
     # A bound may not be the end of the array: the last sum runs to the end by itself.

@@ -22,6 +22,7 @@ _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.simple:Naive": f"{_HERE}.simple:BatchedLastSeason.naive",
     f"{_FORECAST}.simple:SeasonalNaive": f"{_HERE}.simple:BatchedLastSeason.seasonal",
     f"{_FORECAST}.simple:Drift": f"{_HERE}.simple:BatchedDrift.of",
+    "manymodels.models.tabular.family:SklearnFamily": f"{_HERE}.linear:BatchedLinear.of",
 }
 """Class of a family to what makes its batched trainer, or None where these parameters have none."""
 
@@ -29,6 +30,7 @@ _SCHEMAS: dict[str, str] = {
     "mean/1": f"{_HERE}.simple:Means",
     "last_season/1": f"{_HERE}.simple:LastSeasons",
     "drift/1": f"{_HERE}.simple:Drifts",
+    "linear/1": f"{_HERE}.linear:LinearModels",
 }
 """Every schema that was ever written, and the class that reads it."""
 

@@ -105,6 +105,7 @@ class SklearnFamily:
     def __init__(
         self, candidate: CandidateSpec, task: Task, *, make: Callable[[], Any] | None = None
     ) -> None:
+        self.candidate, self.task = candidate, task
         self.name = candidate.family
         self.library = re.split("[.:]", candidate.family)[0]
         self.coded = make is None

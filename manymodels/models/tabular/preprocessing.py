@@ -23,7 +23,7 @@ from manymodels.models.contract import Floats
 from manymodels.models.tabular.columns import codes, kinds, numbers, sorted_medians
 from manymodels.records import Rows
 
-__all__ = ["MAX_CATEGORIES", "Encoder", "Needs", "fit_encoder"]
+__all__ = ["MAX_CATEGORIES", "Encoder", "Needs", "fit_encoder", "is_constant"]
 
 MAX_CATEGORIES = 255
 """Values of a category that a model tells apart, the most frequent: histogram gradient boosting's limit."""
@@ -168,19 +168,23 @@ def fit_encoder(rows: Rows, features: tuple[str, ...], categorical: tuple[str, .
 
 
 def _moments(values: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation (divisor n) of each column; 1 for a constant one.
-
-    What counts as constant within rounding is scikit-learn's bound (Chan, Golub and LeVeque, The American
-    Statistician 37, 1983).
-    """
+    """Mean and standard deviation (divisor n) of each column; 1 for a constant one."""
     rows = len(values)
     # Matrix products: NumPy's mean and var along the first axis take five times as long.
     mean = np.ones(rows) @ values / rows
     apart = values - mean
     variance = np.einsum("ij,ij->j", apart, apart) / rows
+    return mean, np.where(is_constant(variance, mean, rows), 1.0, np.sqrt(variance))
+
+
+def is_constant(variance: Floats, mean: Floats, rows: int | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which columns are constant within rounding, by scikit-learn's bound.
+
+    Chan, Golub and LeVeque, The American Statistician 37, 1983.
+    """
     epsilon = np.finfo(np.float64).eps
-    constant = variance <= rows * epsilon * variance + (rows * mean * epsilon) ** 2
-    return mean, np.where(constant, 1.0, np.sqrt(variance))
+    found: npt.NDArray[np.bool_] = variance <= rows * epsilon * variance + (rows * mean * epsilon) ** 2
+    return found
 
 
 def _frequent(rows: Rows, name: str) -> tuple[Any, ...]:

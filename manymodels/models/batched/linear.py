@@ -1,0 +1,253 @@
+"""Linear and ridge regression for many keys at once, by their normal equations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from manymodels.exceptions import DataError
+from manymodels.models.batched.contract import (
+    Ints,
+    ModelColumns,
+    Panel,
+    PanelFit,
+    PanelPredictions,
+    segment_sums,
+)
+from manymodels.models.batched.design import Encoders, fit_encoders, padded
+from manymodels.models.contract import FitSpec, Floats
+from manymodels.models.spec import CandidateSpec, Task
+from manymodels.models.tabular.family import SklearnFamily, Template, estimator_maker
+from manymodels.models.tabular.model import TabularModel
+
+__all__ = ["BatchedLinear", "LinearModels", "encoder_columns", "encoders_of"]
+
+_WORST = 1e7
+"""Condition of the equations beyond which 1e-9 is not promised; such keys are fitted one by one."""
+
+_RIDGE = {"alpha", "fit_intercept", "copy_X", "max_iter", "tol", "solver", "random_state"}
+_LEAST_SQUARES = {"fit_intercept", "copy_X", "n_jobs", "tol"}
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModels(ModelColumns):
+    """``TabularModel`` of many keys, each with a linear regression of scikit-learn."""
+
+    schema: ClassVar[str] = "linear/1"
+
+    def predict(self, panel: Panel) -> PanelPredictions:
+        """See ``ModelColumns.predict``."""
+        try:
+            matrix = encoders_of(self).matrix(panel)
+        except DataError:  # said of each key when it is scored alone
+            return PanelPredictions(
+                {"prediction": np.zeros(len(panel.owner))}, np.zeros(len(panel), dtype=bool)
+            )
+        coefficients = np.repeat(self.numbers("coef"), panel.lengths, axis=0)
+        values = np.einsum("ij,ij->i", matrix, coefficients) + self.numbers("intercept")[panel.owner]
+        served = np.ones(len(panel), dtype=bool)
+        served[panel.owner[~np.isfinite(values)]] = False
+        return PanelPredictions({"prediction": values}, served)
+
+    def model(self, place: int) -> TabularModel:
+        """See ``ModelColumns.model``."""
+        encoder, own = encoders_of(self.take(np.array([place]))).one(0)
+        shared = self.shared
+        template = _template(shared["family"], json.dumps(shared["params"]), shared["task"])
+        estimator = template.new(int(self.seeds[place]))
+        estimator.coef_ = self.numbers("coef")[place][own]
+        estimator.intercept_ = float(self.numbers("intercept")[place])
+        estimator.n_features_in_ = len(estimator.coef_)
+        if "alpha" in estimator.get_params():
+            estimator.n_iter_, estimator.solver_ = None, "cholesky"
+        return TabularModel(family=shared["family"], encoder=encoder, estimator=estimator)
+
+
+@dataclass(frozen=True)
+class BatchedLinear:
+    """Least squares with an intercept that is not penalised.
+
+    Attributes:
+        family: Import path of the estimator.
+        params: As in the job.
+        task: ``regression`` or ``ranking``.
+        alpha: Of the ridge penalty; 0 for none.
+        intercept: Whether there is one.
+    """
+
+    family: str
+    params: str
+    task: Task
+    alpha: float
+    intercept: bool
+
+    @classmethod
+    def of(cls, family: SklearnFamily) -> BatchedLinear | None:
+        """That of a family with plain ``Ridge`` or ``LinearRegression``; None for parameters that change the method."""
+        candidate, task = family.candidate, family.task
+        estimator = family.template.make()
+        kind = type(estimator)
+        params = estimator.get_params()
+        given = set(candidate.params)
+        if (
+            not family.coded
+            or task not in ("regression", "ranking")
+            or not kind.__module__.startswith("sklearn.linear_model.")
+        ):
+            return None
+        if kind.__name__ == "Ridge" and given <= _RIDGE and params["solver"] in ("auto", "cholesky"):
+            alpha = params["alpha"]
+            if not isinstance(alpha, int | float) or not 0 < alpha < np.inf:
+                return None
+        elif kind.__name__ == "LinearRegression" and given <= _LEAST_SQUARES:
+            alpha = 0.0
+        else:
+            return None
+        return cls(
+            family.name, json.dumps(candidate.params), task, float(alpha), bool(params["fit_intercept"])
+        )
+
+    def fit_batch(self, panel: Panel, seeds: Ints, spec: FitSpec) -> PanelFit:
+        """See ``BatchedTrainer.fit_batch``."""
+        places = _learnable(panel, spec)
+        keys = panel.take(places)
+        try:
+            fitted = fit_encoders(keys, spec.features, spec.categorical)
+        except DataError:
+            fitted = None
+        if fitted is None:
+            return self._nothing(seeds)
+        usable, encoders = fitted
+        matrix = encoders.matrix(keys)
+        target = keys.flat(keys.rows.numbers(str(spec.target)))
+        weights = None if spec.weight is None else keys.flat(keys.rows.numbers(spec.weight))
+        coef, intercept, solved = solve(
+            matrix, target, weights, keys.offsets, alpha=self.alpha, intercept=self.intercept
+        )
+        good = usable & solved
+        table = pa.table({"coef": _lists(coef), "intercept": intercept, **encoder_columns(encoders)})
+        columns = LinearModels(table, self._shared(encoders), seeds[places])
+        return PanelFit(places[good], columns if good.all() else columns.take(np.flatnonzero(good)))
+
+    def _shared(self, encoders: Encoders) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "params": json.loads(self.params),
+            "task": self.task,
+            "columns": list(encoders.columns),
+            "categories": [[name, list(values)] for name, values in encoders.categories],
+        }
+
+    def _nothing(self, seeds: Ints) -> PanelFit:
+        empty = np.zeros((0, 0))
+        flags = empty.astype(bool)
+        encoders = Encoders((), flags, empty, empty, empty, (), flags)
+        table = pa.table({"coef": _lists(empty), "intercept": np.empty(0), **encoder_columns(encoders)})
+        return PanelFit(np.empty(0, dtype=np.int64), LinearModels(table, self._shared(encoders), seeds[:0]))
+
+
+def solve(
+    matrix: Floats, target: Floats, weights: Floats | None, offsets: Ints, *, alpha: float, intercept: bool
+) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Weighted (ridge) least squares of many keys: ``(X'WX + alpha I) b = X'Wy`` on centred columns.
+
+    Args:
+        matrix: All keys' rows. Shape (rows, columns).
+        target: Shape (rows,).
+        weights: Shape (rows,); None for ones.
+        offsets: Where each key's rows begin. Shape (keys + 1,).
+        alpha: Of the penalty, 0 for none. Columns without any variation then get the coefficient 0.
+        intercept: Whether columns and target are centred.
+
+    Returns:
+        Coefficients of shape (keys, columns), intercepts of shape (keys,), and which keys are solved well enough.
+    """
+    keys, width = len(offsets) - 1, matrix.shape[1]
+    both = np.column_stack([matrix, target])
+    mean = np.zeros((keys, width + 1))
+    lengths = np.diff(offsets)
+    if intercept and keys:
+        weighted = both if weights is None else both * weights[:, None]
+        total = (
+            lengths.astype(np.float64)
+            if weights is None
+            else segment_sums(weights, offsets[:-1], offsets[1:])
+        )
+        mean = segment_sums(weighted, offsets[:-1], offsets[1:]) / total[:, None]
+        both -= np.repeat(mean, lengths, axis=0)
+    if weights is not None:
+        both *= np.sqrt(weights)[:, None]
+    gram = np.zeros((keys, width + 1, width + 1))
+    for group, block in padded(both, offsets):
+        gram[group] = block.transpose(0, 2, 1) @ block
+    system, right = gram[:, :width, :width], gram[:, :width, width]
+    diagonal = np.einsum("kii->ki", system)
+    size = diagonal.sum(axis=1)  # at least the largest eigenvalue
+    if alpha:
+        diagonal += alpha
+        doubtful = np.flatnonzero((size + alpha) / alpha > _WORST)
+    else:
+        still = diagonal <= 1e-20 * np.maximum(size, 1.0)[:, None]
+        diagonal[still] = 1.0
+        right[still] = 0.0
+        doubtful = np.arange(keys)
+    solved = np.asarray(np.isfinite(gram.reshape(keys, (width + 1) ** 2)).all(axis=1))
+    system[~solved] = np.eye(width)
+    checked = doubtful[solved[doubtful]]
+    solved[checked] = _condition(system[checked]) <= _WORST
+    system[~solved] = np.eye(width)
+    coef = np.linalg.solve(system, right[:, :, None])[:, :, 0] if width else np.zeros((keys, 0))
+    return coef, mean[:, width] - np.einsum("ki,ki->k", coef, mean[:, :width]), solved
+
+
+def _condition(systems: Floats) -> Floats:
+    """Condition numbers of symmetric matrices with their diagonals scaled to one."""
+    if systems.size == 0:
+        return np.ones(len(systems))
+    root = np.sqrt(np.einsum("kii->ki", systems))
+    values = np.linalg.eigvalsh(systems / (root[:, :, None] * root[:, None, :]))
+    found: Floats = values[:, -1] / np.maximum(values[:, 0], np.finfo(np.float64).tiny)
+    return found
+
+
+def _learnable(panel: Panel, spec: FitSpec) -> Ints:
+    """The keys of which every row has a finite target, and a weight above zero."""
+    usable = np.isfinite(panel.rows.numbers(str(spec.target)))
+    if spec.weight is not None:
+        weights = panel.rows.numbers(spec.weight)
+        usable &= np.isfinite(weights) & (weights > 0)
+    lost = np.concatenate([[0], np.cumsum(~usable)])
+    return np.flatnonzero(lost[panel.stops] == lost[panel.starts])
+
+
+def encoder_columns(encoders: Encoders) -> dict[str, pa.Array]:
+    """Encoders as columns of a table."""
+    return {name: _lists(getattr(encoders, name)) for name in ("used", "fill", "center", "scale", "present")}
+
+
+def encoders_of(columns: ModelColumns) -> Encoders:
+    """The encoders that ``encoder_columns`` kept."""
+    shared = columns.shared
+    categories = tuple((name, tuple(values)) for name, values in shared["categories"])
+    parts = {name: columns.numbers(name) for name in ("used", "fill", "center", "scale", "present")}
+    return Encoders(columns=tuple(shared["columns"]), categories=categories, **parts)
+
+
+def _lists(values: npt.NDArray[Any]) -> pa.Array:
+    keys, width = values.shape
+    flat = pa.array(values.ravel())
+    if width == 0:
+        return pa.array([[]] * keys, pa.list_(flat.type, 0))
+    return pa.FixedSizeListArray.from_arrays(flat, width)
+
+
+@lru_cache(maxsize=64)
+def _template(family: str, params: str, task: Task) -> Template:
+    candidate = CandidateSpec(name=family, family=family, params=json.loads(params))
+    return Template.of(estimator_maker(candidate, task))
