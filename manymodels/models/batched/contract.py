@@ -185,6 +185,11 @@ def segment_sums(values: Floats, starts: Ints, stops: Ints) -> Floats:
     """The sum of ``values[start:stop]`` for each pair; ``starts`` ascending, no pair empty. Shape (pairs, …)."""
     if len(starts) == 0:
         return np.empty((0, *values.shape[1:]))
+    length = int(stops[0] - starts[0])
+    if (stops - starts == length).all() and (starts[1:] == stops[:-1]).all():
+        block = values[starts[0] : stops[-1]].reshape(len(starts), length, *values.shape[1:])
+        equal: Floats = block.sum(axis=1)
+        return equal
     bounds = np.empty(2 * len(starts), dtype=np.int64)
     bounds[::2], bounds[1::2] = starts, stops
     # A bound may not be the end of the array: the last sum runs to the end by itself.

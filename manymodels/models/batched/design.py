@@ -14,7 +14,7 @@ from manymodels.models.contract import Floats
 from manymodels.models.tabular.columns import codes, kinds, numbers
 from manymodels.models.tabular.preprocessing import MAX_CATEGORIES, Encoder, is_constant
 
-__all__ = ["Encoders", "fit_encoders", "padded"]
+__all__ = ["Encoders", "by_key", "fit_encoders", "padded"]
 
 _WIDEST = 512
 """Columns of the union of all keys' categories, at most: the matrices have one for each."""
@@ -58,21 +58,22 @@ class Encoders:
         width = len(self.columns)
         found = np.empty((len(panel.owner), width + self.present.shape[1]))
         if width:
-            values = panel.flat(numbers(panel.rows, self.columns))
+            values = found[:, :width]
+            values[:] = panel.flat(numbers(panel.rows, self.columns))
             missing = np.isnan(values)
             if missing.any():
-                values = np.where(missing, self._per_row(self.fill, panel), values)
-            centred = np.subtract(values, self._per_row(self.center, panel), out=found[:, :width])
-            centred /= self._per_row(self.scale, panel)
+                np.copyto(values, np.repeat(self.fill, panel.lengths, axis=0), where=missing)
+            by_key(np.subtract, values, self.center, panel.lengths)
+            by_key(np.divide, values, self.scale, panel.lengths)
             if not self.used.all():
-                centred *= self._per_row(self.used, panel)
+                by_key(np.multiply, values, self.used, panel.lengths)
         first = width
         for name, known in self.categories:
             places = panel.flat(_places(panel, name, known))
-            block = places[:, None] == np.arange(len(known))
-            last = first + len(known)
-            found[:, first:last] = block & self._per_row(self.present[:, first - width : last - width], panel)
-            first = last
+            block = found[:, first : first + len(known)]
+            block[:] = places[:, None] == np.arange(len(known))
+            by_key(np.multiply, block, self.present[:, first - width :][:, : len(known)], panel.lengths)
+            first += len(known)
         return found
 
     def one(self, place: int) -> tuple[Encoder, Flags]:
@@ -99,10 +100,6 @@ class Encoders:
             "columns",
         )
         return encoder, own
-
-    @staticmethod
-    def _per_row(values: npt.NDArray[Any], panel: Panel) -> npt.NDArray[Any]:
-        return np.repeat(values, panel.lengths, axis=0)
 
 
 def fit_encoders(
@@ -150,12 +147,13 @@ def _fit_numbers(panel: Panel, values: Floats) -> tuple[Flags, Floats, Floats, F
     known = lengths - (segment_sums(missing.astype(np.float64), starts, stops) if missing.any() else 0.0)
     used = np.broadcast_to(known > 0, (len(panel), values.shape[1])).copy()
     fill = _medians(panel, values, known, used)
+    values = values.copy()
     if missing.any():
-        values = np.where(missing, np.repeat(fill, panel.lengths, axis=0), values)
+        np.copyto(values, np.repeat(fill, panel.lengths, axis=0), where=missing)
     center = segment_sums(values, starts, stops) / lengths
-    apart = values - np.repeat(center, panel.lengths, axis=0)
-    apart *= apart
-    variance = segment_sums(apart, starts, stops) / lengths
+    by_key(np.subtract, values, center, panel.lengths)
+    values *= values
+    variance = segment_sums(values, starts, stops) / lengths
     scale = np.where(is_constant(variance, center, lengths), 1.0, np.sqrt(variance))
     return used, fill, np.where(used, center, 0.0), np.where(used, scale, 1.0)
 
@@ -163,15 +161,37 @@ def _fit_numbers(panel: Panel, values: Floats) -> tuple[Flags, Floats, Floats, F
 def _medians(panel: Panel, values: Floats, known: npt.NDArray[Any], used: Flags) -> Floats:
     """The median of each column's values, 0 where there are none. Shape (keys, columns)."""
     found = np.zeros(used.shape)
-    starts = panel.offsets[:-1]
-    for column in range(values.shape[1]):
-        # NaN sorts last within each key.
-        ordered = values[np.lexsort((values[:, column], panel.owner)), column]
-        count = np.broadcast_to(known, used.shape)[:, column].astype(np.int64)
-        here = used[:, column]
-        low, high = starts[here] + (count[here] - 1) // 2, starts[here] + count[here] // 2
-        found[here, column] = (ordered[low] + ordered[high]) / 2
-    return found
+    counts = np.broadcast_to(known, used.shape).astype(np.int64)
+    for keys, block in padded(values, panel.offsets):
+        every = np.arange(len(keys))
+        beyond = np.arange(block.shape[1]) >= panel.lengths[keys][:, None]
+        for column in range(values.shape[1]):
+            ordered = np.where(beyond | np.isnan(block[:, :, column]), np.inf, block[:, :, column])
+            ordered.sort(axis=1)
+            count = counts[keys, column]
+            low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, block.shape[1] - 1)
+            found[keys, column] = (ordered[every, low] + ordered[every, high]) / 2
+    return np.where(used, found, 0.0)
+
+
+def by_key(operation: np.ufunc, values: npt.NDArray[Any], others: npt.NDArray[Any], lengths: Ints) -> None:
+    """Combine each key's rows with the key's own values, in place.
+
+    Args:
+        operation: Of two arguments.
+        values: The keys' rows, one key after the other. Shape (rows, columns).
+        others: Shape (keys, columns).
+        lengths: Rows of each key.
+    """
+    if len(lengths) and (lengths == lengths[0]).all():
+        view = np.lib.stride_tricks.as_strided(
+            values,
+            (len(lengths), int(lengths[0]), values.shape[1]),
+            (values.strides[0] * int(lengths[0]), *values.strides),
+        )
+        operation(view, others[:, None, :], out=view)
+    else:
+        operation(values, np.repeat(others, lengths, axis=0), out=values)
 
 
 def _places(panel: Panel, name: str, known: tuple[Any, ...]) -> npt.NDArray[np.intp]:

@@ -20,7 +20,7 @@ from manymodels.models.batched.contract import (
     PanelPredictions,
     segment_sums,
 )
-from manymodels.models.batched.design import Encoders, fit_encoders, padded
+from manymodels.models.batched.design import Encoders, by_key, fit_encoders, padded
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.models.tabular.family import SklearnFamily, Template, estimator_maker
@@ -49,8 +49,8 @@ class LinearModels(ModelColumns):
             return PanelPredictions(
                 {"prediction": np.zeros(len(panel.owner))}, np.zeros(len(panel), dtype=bool)
             )
-        coefficients = np.repeat(self.numbers("coef"), panel.lengths, axis=0)
-        values = np.einsum("ij,ij->i", matrix, coefficients) + self.numbers("intercept")[panel.owner]
+        by_key(np.multiply, matrix, self.numbers("coef"), panel.lengths)
+        values = matrix.sum(axis=1) + self.numbers("intercept")[panel.owner]
         served = np.ones(len(panel), dtype=bool)
         served[panel.owner[~np.isfinite(values)]] = False
         return PanelPredictions({"prediction": values}, served)
@@ -180,7 +180,7 @@ def solve(
             else segment_sums(weights, offsets[:-1], offsets[1:])
         )
         mean = segment_sums(weighted, offsets[:-1], offsets[1:]) / total[:, None]
-        both -= np.repeat(mean, lengths, axis=0)
+        by_key(np.subtract, both, mean, lengths)
     if weights is not None:
         both *= np.sqrt(weights)[:, None]
     gram = np.zeros((keys, width + 1, width + 1))
