@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from manymodels.exceptions import ModelError
 from manymodels.models.batched.contract import Panel, PanelFit
@@ -111,9 +112,8 @@ def _stored(fit: PanelFit) -> Any:
     columns = fit.columns
     assert len(columns) == len(fit.places) == len(columns.seeds)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, columns.table.schema) as writer:
-        writer.write_table(columns.table)
-    table = pa.ipc.open_file(sink.getvalue()).read_all()
+    pq.write_table(columns.table, sink)
+    table = pq.read_table(pa.BufferReader(sink.getvalue()))
     return columns_of(columns.schema, table, json.loads(json.dumps(columns.shared)), columns.seeds)
 
 

@@ -145,11 +145,9 @@ class BatchedLinear:
         }
 
     def _nothing(self, seeds: Ints) -> PanelFit:
-        empty = np.zeros((0, 0))
-        flags = empty.astype(bool)
-        encoders = Encoders((), flags, empty, empty, empty, (), flags)
-        table = pa.table({"coef": _lists(empty), "intercept": np.empty(0), **encoder_columns(encoders)})
-        return PanelFit(np.empty(0, dtype=np.int64), LinearModels(table, self._shared(encoders), seeds[:0]))
+        nothing = pa.table({"coef": pa.array([], pa.list_(pa.float64(), 1)), "intercept": np.empty(0)})
+        shared = {"family": self.family, "params": {}, "task": self.task, "columns": [], "categories": []}
+        return PanelFit(np.empty(0, dtype=np.int64), LinearModels(nothing, shared, seeds[:0]))
 
 
 def solve(
@@ -226,25 +224,34 @@ def _learnable(panel: Panel, spec: FitSpec) -> Ints:
     return np.flatnonzero(lost[panel.stops] == lost[panel.starts])
 
 
+_ENCODER = {
+    "used": np.bool_,
+    "fill": np.float64,
+    "center": np.float64,
+    "scale": np.float64,
+    "present": np.bool_,
+}
+
+
 def encoder_columns(encoders: Encoders) -> dict[str, pa.Array]:
-    """Encoders as columns of a table."""
-    return {name: _lists(getattr(encoders, name)) for name in ("used", "fill", "center", "scale", "present")}
+    """Encoders as columns of a table; what has no width has no column."""
+    parts = {name: getattr(encoders, name) for name in _ENCODER}
+    return {name: _lists(values) for name, values in parts.items() if values.shape[1]}
 
 
 def encoders_of(columns: ModelColumns) -> Encoders:
     """The encoders that ``encoder_columns`` kept."""
-    shared = columns.shared
+    shared, there = columns.shared, columns.table.column_names
     categories = tuple((name, tuple(values)) for name, values in shared["categories"])
-    parts = {name: columns.numbers(name) for name in ("used", "fill", "center", "scale", "present")}
+    parts = {
+        name: columns.numbers(name) if name in there else np.zeros((len(columns), 0), kind)
+        for name, kind in _ENCODER.items()
+    }
     return Encoders(columns=tuple(shared["columns"]), categories=categories, **parts)
 
 
 def _lists(values: npt.NDArray[Any]) -> pa.Array:
-    keys, width = values.shape
-    flat = pa.array(values.ravel())
-    if width == 0:
-        return pa.array([[]] * keys, pa.list_(flat.type, 0))
-    return pa.FixedSizeListArray.from_arrays(flat, width)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 @lru_cache(maxsize=64)
