@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test lint format bench clean
 
 help:  ## what each target does
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,5 +32,13 @@ test: setup  ## all tests
 	bash scripts/services.sh
 	$(BIN)/python -m pytest
 
+.venv-peers/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers/requirements.txt
+	@touch $@
+
+bench: setup .venv-peers/.installed  ## side by side with the alternatives; BENCH='--work ridge --keys 1000' for less
+	$(BIN)/python benchmarks/suite.py --peers .venv-peers/bin/python $(BENCH)
+
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .manymodels demo_output
+	rm -rf $(VENV) .venv-peers .manymodels demo_output
