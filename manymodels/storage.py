@@ -106,11 +106,12 @@ class Storage:
             raise StoreError(f"could not write {full} ({len(content):,} bytes): {error}") from error
 
     def listing(self, path: str) -> list[str]:
-        """The files under a folder, at any depth, relative to the root, sorted; none when it is not there."""
+        """The finished files under a folder, at any depth, relative to the root, sorted; none when it is not there."""
         full = self.absolute(path)
         if self.is_local:
             base = Path(self.root)
-            return sorted(p.relative_to(base).as_posix() for p in Path(full).rglob("*") if p.is_file())
+            files = (p for p in Path(full).rglob("*") if p.is_file() and not _is_temporary(p.name))
+            return sorted(p.relative_to(base).as_posix() for p in files)
         filesystem, root = self._remote
         try:
             found = filesystem.find(f"{root}/{path}")
@@ -208,6 +209,11 @@ class Storage:
             return pyarrow.fs.LocalFileSystem(), self.root
         filesystem, root = self._remote
         return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), root
+
+
+def _is_temporary(name: str) -> bool:
+    """Whether a file is one that ``write`` had not finished when its process died."""
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def _write_local(target: Path, content: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -40,6 +40,7 @@ class RunLog(Connected):
         dataset: str,
         keys: pa.Table,
         batches: int,
+        write: Callable[[str], None] = lambda run_id: None,
     ) -> RunRecord:
         """Register a run; its number is the next one of the model set.
 
@@ -53,6 +54,7 @@ class RunLog(Connected):
             dataset: Fingerprint of the partition store.
             keys: All keys of the data set, and the rungs: ``key_id``, ``canonical``, ``display``, ``level``.
             batches: Batches that the run needs.
+            write: Called with the run's id before anybody can see the run: writes what a resume needs.
 
         Raises:
             RegistryError: The database could not be used.
@@ -100,6 +102,7 @@ class RunLog(Connected):
             connection.execute(sa.insert(runs).values(**row, model_set=owner, number=number, run_id=run_id))
             self._db.fill(connection, incoming_keys, incoming)
             add_keys(self._db, connection, owner)
+            write(run_id)
             return run_record(self._run(connection, run_id))
 
         return self._db.write(work)

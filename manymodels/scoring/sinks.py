@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import os
@@ -21,6 +22,8 @@ __all__ = ["MANIFEST", "Sink", "check_output", "write_part"]
 
 MANIFEST = "_manifest.json"
 """Written last: a folder without it is not finished."""
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def check_output(output: str, inputs: Sequence[str], *, overwrite: bool) -> None:
@@ -135,11 +138,15 @@ class Sink:
         shutil.rmtree(self.staging, ignore_errors=True)
 
     def _replace(self, new: Path, target: Path) -> None:
-        """Put ``new`` where ``target`` is; a folder cannot be replaced in one step, so the old one steps aside first."""
+        """Put ``new`` where ``target`` is, in one step."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir() and _exchange(new, target):
+            shutil.rmtree(new, ignore_errors=True)
+            return
+        # Without an exchange, a folder that is in the way has to step aside first.
         aside = target.with_name(f"{target.name}.{os.getpid()}.old")
         if target.is_dir():
             target.replace(aside)
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             new.replace(target)
         except OSError:
@@ -148,6 +155,15 @@ class Sink:
             raise
         with suppress(FileNotFoundError):
             shutil.rmtree(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths atomically (renameat2, Linux); False where the system or the file system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
 
 
 def escape_formulas(table: pa.Table) -> pa.Table:

@@ -133,19 +133,6 @@ def write_script(prepared: Prepared) -> RunScript:
     due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
     rungs = tuple(every) if due else ()
     code, archive = (None, None) if not resolved.modules else snapshot(resolved.modules, job.folder)
-    record = registry.start_run(
-        model_set=job.name,
-        task=job.task,
-        job=job_json(job),
-        job_hash=resolved.job_hash,
-        code_hash=resolved.code_hash,
-        libraries=resolved.libraries,
-        dataset=resolved.store.fingerprint,
-        keys=_registered_keys(resolved.store, rungs),
-        batches=len(packed) + len(rungs),
-    )
-    if code is not None and archive is not None:
-        registry.storage.write(code_path(record.id, code), archive)
     with importable(job.folder):
         higher = resolved.metric is not None and resolve_metric(resolved.metric, job.task).higher_is_better
     isolation = job.training.isolation
@@ -161,7 +148,6 @@ def write_script(prepared: Prepared) -> RunScript:
             evaluation=job.evaluation,
             metric=resolved.metric,
             seed=job.training.seed,
-            code=None if code is None else CodeSnapshot(code_path(record.id, code), code),
         ),
         isolated=isolation == "process"
         or (isolation == "auto" and any(f.isolated for f in resolved.families)),
@@ -169,9 +155,31 @@ def write_script(prepared: Prepared) -> RunScript:
         key_batches=len(packed),
         rungs=bool(rungs),
     )
-    registry.storage.write(f"runs/{record.id}/plan.parquet", parquet_bytes(table))
-    write_settings(registry.storage, record.id, settings)
-    return _script(record, settings, table)
+
+    def with_code(run_id: str) -> RunSettings:
+        if code is None:
+            return settings
+        return replace(settings, fit=replace(settings.fit, code=CodeSnapshot(code_path(run_id, code), code)))
+
+    def write(run_id: str) -> None:
+        if code is not None and archive is not None:
+            registry.storage.write(code_path(run_id, code), archive)
+        registry.storage.write(f"runs/{run_id}/plan.parquet", parquet_bytes(table))
+        write_settings(registry.storage, run_id, with_code(run_id))
+
+    record = registry.start_run(
+        model_set=job.name,
+        task=job.task,
+        job=job_json(job),
+        job_hash=resolved.job_hash,
+        code_hash=resolved.code_hash,
+        libraries=resolved.libraries,
+        dataset=resolved.store.fingerprint,
+        keys=_registered_keys(resolved.store, rungs),
+        batches=len(packed) + len(rungs),
+        write=write,
+    )
+    return _script(record, with_code(record.id), table)
 
 
 def load_script(storage: Storage, record: RunRecord) -> RunScript:
