@@ -2,45 +2,38 @@
 # (distributed publishes types, but not for all that it publishes)
 """Dask: a scheduler in this process with workers of this machine, or somebody's scheduler by address.
 
-Everything that this room knows of Dask is in this module. Much of it answers a way in which Dask really behaves; the
-comments say which.
+Everything that this room knows of Dask is in this module and, for what runs on workers, in ``worker``. Much of it
+answers a way in which Dask really behaves; the comments say which.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import faulthandler
-import importlib
 import importlib.util
-import json
 import logging
-import os
 import queue
-import sys
-import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar
 
 import cloudpickle
 import dask
-from distributed import Client, KilledWorker, LocalCluster, Security, Worker
+from distributed import Client, KilledWorker, LocalCluster, Security
 from distributed.scheduler import NoValidWorkerError
 from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
 from manymodels.compute.checks import SAME_VERSIONS, StoreProbe, check_versions, probe_store
-from manymodels.compute.executor import Completion, completion, invoke
+from manymodels.compute.executor import Completion, completion
 from manymodels.compute.local import LocalWorkers
-from manymodels.compute.processes import die_with_parent
 from manymodels.compute.spec import ComputeSpec
+from manymodels.compute.worker import call, import_all
 from manymodels.exceptions import ComputeError
 
-__all__ = ["DaskExecutor", "open_local", "open_scheduler", "serve_worker"]
+__all__ = ["DaskExecutor", "open_local", "open_scheduler"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +43,6 @@ _PER_WORKER = 3  # tasks in flight: one runs, the others cover the driver's time
 _TICK = 1.0  # seconds without a completion after which the workers are counted
 _COUNT_EVERY = 5.0  # seconds after which they are counted anyway
 _GATHER = 10.0  # seconds to wait for a finished task's result before the workers are counted again
-_RESUME = "`manymodels runs resume` continues the run"
 
 _SCHEDULER_CONFIG = {
     # Dask blames every task that a dead worker was processing, also those that merely waited there. At 1.0 a
@@ -64,15 +56,6 @@ _SCHEDULER_CONFIG = {
     # workers, so that it has none to drop; raised all the same, because 15 s is nothing on a busy machine.
     "distributed.deploy.lost-worker-timeout": "1h",
     # Sends warnings to standard error whenever the machine is busy.
-    "distributed.admin.tick.limit": "1h",
-}
-_WORKER_CONFIG = {
-    # A paused worker takes no task until its memory falls. What libraries keep does not fall: it would wait for
-    # ever. LocalWorkers ends a worker that passes its limit.
-    "distributed.worker.memory.pause": False,
-    # Our memory is never Dask's ("unmanaged"), and it is no news that it grows.
-    "distributed.worker.memory.recent-to-old-time": "1h",
-    "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.limit": "1h",
 }
 
@@ -160,7 +143,7 @@ class DaskExecutor:
     """See ``Executor``.
 
     Attributes:
-        client: The connection, for what Dask does itself (the shuffle of a split).
+        client: The connection.
         closing: What ``close`` undoes, last first.
     """
 
@@ -198,7 +181,7 @@ class DaskExecutor:
     def preload(self, modules: tuple[str, ...]) -> None:
         """Have the workers that are here import modules, in the background."""
         if modules:
-            self.client.run(_preload, modules, on_error="ignore")
+            self.client.run(import_all, modules, on_error="ignore")
 
     def run(self, function: Callable[[T], R], tasks: Iterable[tuple[str, T]]) -> Iterator[Completion[R]]:
         """See ``Executor``."""
@@ -217,7 +200,7 @@ class DaskExecutor:
             nonlocal submitted
             submitted += 1
             future = self.client.submit(
-                _invoke, code, flight.payload, key=(group, submitted), pure=False, retries=0
+                call, code, flight.payload, key=(group, submitted), pure=False, retries=0
             )
             flights[future] = flight
             future.add_done_callback(ended.put)
@@ -234,13 +217,7 @@ class DaskExecutor:
                         submit(_Flight(task[0], cloudpickle.dumps(task[1], protocol=5)))
                 if not flights:
                     return
-                try:
-                    future = ended.get(timeout=_TICK)
-                except queue.Empty:
-                    self._watch()
-                    continue
-                if time.monotonic() - self._counted > _COUNT_EVERY:
-                    self._watch()
+                future = self._next(ended)
                 outcome = self._take(future, flights[future])
                 if outcome == "later":
                     future.add_done_callback(ended.put)
@@ -254,16 +231,80 @@ class DaskExecutor:
                 else:
                     yield outcome
         finally:
-            if flights:
-                # This does not stop what is running: a sandbox's deadline does, or the end of local workers.
-                with contextlib.suppress(Exception):
-                    self.client.cancel(list(flights))
+            self._cancel(flights)
+
+    def compute(self, collections: Sequence[Any]) -> list[Any]:
+        """Compute Dask's own collections: the shuffle of a split.
+
+        Raises:
+            ComputeError: No task can run any more: no workers for too long, or the scheduler is away.
+            Exception: What a task raised.
+        """
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        waiting = {future: place for place, future in enumerate(self.client.compute(list(collections)))}
+        results: list[Any] = [None] * len(waiting)
+        try:
+            for future in waiting:
+                future.add_done_callback(ended.put)
+            while waiting:
+                future = self._next(ended)
+                if future.status == "error":
+                    raise future.exception()
+                try:
+                    results[waiting[future]] = self._result(future)
+                except TimeoutError:
+                    future.add_done_callback(ended.put)
+                    self._watch()
+                    continue
+                del waiting[future]
+                future.release()
+            return results
+        finally:
+            self._cancel(waiting)
+
+    def _cancel(self, futures: Iterable[Any]) -> None:
+        """This does not stop what is running: a sandbox's deadline does, or the end of local workers."""
+        with contextlib.suppress(Exception):
+            self.client.cancel(list(futures))
+
+    def _next(self, ended: queue.SimpleQueue[Any]) -> Any:
+        """Wait for a future that has ended, and count the workers meanwhile.
+
+        Raises:
+            ComputeError: No task can run any more.
+        """
+        while True:
+            try:
+                future = ended.get(timeout=_TICK)
+            except queue.Empty:
+                self._watch()
+                continue
+            if time.monotonic() - self._counted > _COUNT_EVERY:
+                self._watch()
+            return future
+
+    def _result(self, future: Any) -> Any:
+        """What a future that has ended without an error holds.
+
+        Raises:
+            TimeoutError: Its worker may have died since it finished: it is made again, and may take as long again.
+            ComputeError: The scheduler is away.
+        """
+        # A client that loses its scheduler cancels its own futures, also when it finds the scheduler again.
+        if future.status == "cancelled":
+            raise ComputeError(f"lost the connection to the scheduler at {self._address}")
+        try:
+            return future.result(timeout=_GATHER)
+        except TimeoutError:
+            raise
+        except Exception as error:  # whatever a broken connection raises
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> ComputeError:
+        return ComputeError(f"lost the scheduler at {self._address}: {error}")
 
     def _take(self, future: Any, flight: _Flight) -> Completion[Any] | Literal["again", "later"]:
         """A task's completion; or that it must run again, or that it is running again by itself."""
-        if future.status == "cancelled":
-            # A client that loses its scheduler cancels its own futures, also when it finds the scheduler again.
-            raise ComputeError(f"lost the connection to the scheduler at {self._address}; {_RESUME}")
         if future.status == "error":
             error = future.exception()
             if isinstance(error, KilledWorker):
@@ -279,12 +320,9 @@ class DaskExecutor:
             flight.deaths += 1
             return self._failed(flight, f"{type(error).__name__}: {' '.join(str(error).split())}")
         try:
-            # Its worker may have died since it finished: then it is made again, and may take as long again.
-            content = future.result(timeout=_GATHER)
+            content = self._result(future)
         except TimeoutError:
             return "later"
-        except Exception as error:  # whatever a broken connection raises
-            raise ComputeError(f"lost the scheduler at {self._address}: {error}; {_RESUME}") from error
         return completion(flight.name, content, flight.deaths + 1)
 
     def _failed(self, flight: _Flight, reason: str) -> Completion[Any]:
@@ -300,7 +338,7 @@ class DaskExecutor:
         try:
             threads = self.client.nthreads()
         except Exception as error:  # whatever a broken connection raises
-            raise ComputeError(f"lost the scheduler at {self._address}: {error}; {_RESUME}") from error
+            raise self._lost(error) from error
         now = self._counted = time.monotonic()
         if threads:
             self._missing_since = None
@@ -314,8 +352,7 @@ class DaskExecutor:
 
     def _nobody(self) -> ComputeError:
         return ComputeError(
-            f"no workers at {self._address} for {self._patience:g} s{self._last_words()}; start workers, "
-            f"then {_RESUME}"
+            f"no workers at {self._address} for {self._patience:g} s{self._last_words()}; start workers"
         )
 
     def _last_words(self) -> str:
@@ -355,59 +392,6 @@ class DaskExecutor:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-# On workers
-
-
-_importing: list[threading.Thread] = []
-
-
-def _preload(modules: tuple[str, ...]) -> None:
-    def load() -> None:
-        for name in modules:
-            with contextlib.suppress(Exception):  # whoever needs it will fail, with a better message
-                importlib.import_module(name)
-
-    thread = threading.Thread(target=load, daemon=True)
-    thread.start()
-    _importing.append(thread)
-
-
-def _invoke(code: bytes, payload: bytes) -> bytes:
-    for thread in _importing:
-        thread.join()  # two threads that import parts of one package at once can see half of it
-    return invoke(lambda content: cloudpickle.loads(code)(cloudpickle.loads(content)), payload)
-
-
-def serve_worker() -> None:
-    """Be a local worker: read settings from standard input, and serve until that is closed."""
-    settings = json.loads(sys.stdin.readline())
-    die_with_parent(settings["parent"])
-    threading.Thread(target=_end_with_driver, daemon=True).start()
-
-    async def serve() -> None:
-        async with Worker(
-            settings["scheduler"],
-            name=settings["name"],
-            nthreads=1,
-            host="127.0.0.1",
-            memory_limit=settings["memory"],
-            local_directory=settings["folder"],
-        ) as worker:
-            # From here on only a crash has something to say; what functions print goes nowhere.
-            faulthandler.enable(os.dup(2))
-            os.dup2(1, 2)
-            await worker.finished()
-
-    with dask.config.set(_WORKER_CONFIG):
-        asyncio.run(serve())
-    os._exit(0)  # threads of functions may still be running
-
-
-def _end_with_driver() -> None:
-    sys.stdin.read()
-    os._exit(0)
 
 
 # Opening

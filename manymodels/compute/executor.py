@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
@@ -15,7 +16,7 @@ from manymodels.exceptions import ComputeError
 if TYPE_CHECKING:
     from manymodels.compute.dask import DaskExecutor
 
-__all__ = ["Completion", "Executor", "Result", "completion", "invoke", "open_executor"]
+__all__ = ["Completion", "Executor", "Result", "completion", "invoke", "open_cluster", "open_executor"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -128,6 +129,32 @@ def open_executor(
         executor = open_scheduler(spec, storage_root=storage_root, preload=tuple(preload), patience=patience)
     executor.startup_seconds = time.monotonic() - begin
     return executor
+
+
+@contextmanager
+def open_cluster(
+    spec: ComputeSpec, *, storage_root: str, patience: float = 60.0
+) -> Iterator[Callable[[Sequence[Any]], list[Any]]]:
+    """The scheduler that a job names, as Dask's current one, for what Dask does itself: the shuffle of a split.
+
+    Args:
+        spec: The job's ``compute`` section, with an address.
+        storage_root: The store that workers must be able to read and write.
+        patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back.
+
+    Returns:
+        A function that computes Dask's collections there.
+
+    Raises:
+        ComputeError: As ``open_executor``.
+    """
+    from manymodels.compute.dask import open_scheduler
+
+    with (
+        open_scheduler(spec, storage_root=storage_root, preload=(), patience=patience) as executor,
+        executor.client.as_current(),
+    ):
+        yield executor.compute
 
 
 Result = tuple[bool, Any]

@@ -34,7 +34,7 @@ _PAUSE = 1.0  # seconds from one start of a worker to the next, lest one that ca
 _LONGEST_WORDS = 2000  # characters
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
-    "from manymodels.compute.dask import serve_worker; serve_worker()"
+    "from manymodels.compute.worker import serve_worker; serve_worker()"
 )
 
 

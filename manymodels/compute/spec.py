@@ -15,7 +15,8 @@ class ComputeSpec(Spec):
     """Where a job runs."""
 
     target: Literal["local", "serial", "dask"] = "local"
-    """`local`: a Dask cluster of processes on this machine; `serial`: this process; `dask`: a scheduler by address."""
+    """`local`: a Dask cluster of processes on this machine; `serial`: this process; `dask`: a scheduler by address, where
+    files are split by key as well."""
     address: str | None = None
     """Of the scheduler (`tcp://host:8786`), for `dask`."""
     workers: int | Literal["auto"] = "auto"

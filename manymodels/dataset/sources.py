@@ -109,7 +109,7 @@ class Source:
             DataError: The source is a Dask frame, or its files cannot be opened any more.
         """
         if self.kind == "dask":
-            raise DataError("a Dask DataFrame is split by Dask; set the split's engine to dask or auto")
+            raise DataError("a Dask DataFrame is split by Dask, not by DuckDB")
         wanted = list(self.columns) if columns is None else list(columns)
         needed = self.needed(wanted)
         with explained(self.csv):

@@ -15,9 +15,9 @@ from manymodels.exceptions import DataError
 from manymodels.job.code import code_fingerprint, find_modules
 from manymodels.job.fingerprints import job_fingerprint
 from manymodels.job.job import Job
+from manymodels.job.splitting import split_rows
 from manymodels.models.contract import Family, FitSpec
 from manymodels.partitioning.listing import displays, sample_rows, sample_times
-from manymodels.partitioning.split import split
 from manymodels.partitioning.store import PartitionStore
 from manymodels.storage import Storage
 
@@ -79,8 +79,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
             resolve_metric(metric, job.task)
     source = open_source(job.data, frame)
     roles = resolve_roles(source, job.data, job.task, levels=level_columns(job), label=job.evaluation.label)
-    memory = None if job.compute.memory == "auto" else job.compute.memory
-    store = split(source, job.data, roles, storage, memory=memory)
+    store = split_rows(job, source, job.data, roles, storage)
     spec = fit_spec(job, roles, store)
     libraries = library_versions(families)
     modules = tuple(sorted(str(path) for path in find_modules(job)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import dask.base
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from dask.base import compute
 from dask.delayed import delayed
 
 from manymodels.dataset.pieces import to_dask
@@ -23,6 +24,9 @@ from manymodels.partitioning.keys import key_order
 from manymodels.partitioning.parts import ROW_GROUP_ROWS, PartWriter, Written, row_width
 from manymodels.storage import Storage
 
+if TYPE_CHECKING:
+    from manymodels.partitioning.split import Cluster
+
 __all__ = ["shuffle_rows"]
 
 _RANGE_BYTES = 128 * 2**20  # of rows that one worker sorts at once, about; one key may be more
@@ -31,12 +35,17 @@ _COUNT = "manymodels: rows"
 
 
 def shuffle_rows(
-    source: Source, layout: Layout, storage: Storage, folder: Path, uploads: str, client: Any = None
+    source: Source,
+    layout: Layout,
+    storage: Storage,
+    folder: Path,
+    uploads: str,
+    cluster: Cluster | None = None,
 ) -> list[Written]:
     """Write a source's rows in the order of the store, by Dask.
 
-    The source is read twice: for the rows of every key, from which come ranges of keys of about equal size, and
-    for the shuffle. Workers write their ranges; only the manifest comes to the caller.
+    The source is read twice: for the number of rows of every key, from which come ranges of keys of about equal size,
+    and for the shuffle. Workers write their ranges; only the manifest comes to the caller.
 
     Args:
         source: Any.
@@ -44,7 +53,7 @@ def shuffle_rows(
         storage: The store, which workers reach at the same place.
         folder: Where the parts go in a local store.
         uploads: Where they go in another one, relative to its root.
-        client: A Dask client; Dask's own choice of a scheduler when None.
+        cluster: Opens the cluster; Dask's own choice of a scheduler when None.
 
     Returns:
         What was written, in the order of the keys.
@@ -53,12 +62,11 @@ def shuffle_rows(
         DataError: The source cannot be read, or does not fit the layout.
         ComputeError: Dask failed.
     """
-    with _failures(), contextlib.nullcontext() if client is None else client.as_current():
-        frame = to_dask(source, layout.schema.names)
-        counts = compute(  # type: ignore[no-untyped-call]
-            *(delayed(_count)(part, layout) for part in frame.to_delayed())
-        )
+    with _failures(), (cluster or _anywhere)() as compute:
+        keys = to_dask(source, layout.keys)
+        counts = compute([delayed(_count)(part, layout) for part in keys.to_delayed()])
         bounds = _bounds(pa.concat_tables(counts), layout)
+        frame = to_dask(source, layout.schema.names)
         if bounds.num_rows:
             meta = frame._meta.assign(**{_NUMBER: pd.Series([], dtype="int64")})
             numbered = frame.map_partitions(_numbered, bounds, layout, meta=meta)
@@ -66,15 +74,22 @@ def shuffle_rows(
         else:
             parts = [delayed(pd.concat)(frame.to_delayed())]
         target = str(folder) if storage.is_local else None
-        tasks = [
-            delayed(_write)(part, number, layout, storage, target, uploads)
-            for number, part in enumerate(parts)
-        ]
-        return list(compute(*tasks))  # type: ignore[no-untyped-call]
+        return compute(
+            [
+                delayed(_write)(part, number, layout, storage, target, uploads)
+                for number, part in enumerate(parts)
+            ]
+        )
 
 
 @contextlib.contextmanager
-def _failures() -> Any:
+def _anywhere() -> Iterator[Callable[[Sequence[Any]], list[Any]]]:
+    """Wherever Dask chooses: the current client, or threads."""
+    yield lambda collections: list(dask.base.compute(*collections))  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
     try:
         yield
     except ManyModelsError:

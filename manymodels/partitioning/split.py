@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from manymodels.dataset.roles import Roles
     from manymodels.dataset.sources import Source
 
-__all__ = ["split"]
+__all__ = ["Cluster", "split"]
+
+Cluster = Callable[[], AbstractContextManager[Callable[[Sequence[Any]], list[Any]]]]
+"""Opens a Dask cluster, as Dask's current one, and hands out a function that computes Dask's collections on it."""
 
 _LONELY_KEYS = 1000  # from here on it is worth a warning that every row is a key of its own
 
@@ -49,9 +53,8 @@ def split(
     storage: Storage,
     *,
     memory: int | None = None,
-    engine: Literal["auto", "duckdb", "dask"] = "auto",
-    client: Any = None,
     threads: int | None = None,
+    cluster: Cluster | None = None,
 ) -> PartitionStore:
     """Split a dataset by key; a dataset that was split before is not read again.
 
@@ -59,11 +62,11 @@ def split(
         source: The rows.
         data: The job's ``data`` section.
         roles: Which column is what.
-        storage: The store to write to; workers of the Dask engine must reach it at the same place.
+        storage: The store to write to; workers of a cluster must reach it at the same place.
         memory: Bytes that DuckDB may use; what is being written, a few row groups, comes on top.
-        engine: ``duckdb``: this machine, out of core; ``dask``: Dask's shuffle; ``auto``: Dask for Dask frames.
-        client: The Dask client of the Dask engine; Dask's own choice of a scheduler when None.
         threads: Of DuckDB; one per core when None.
+        cluster: Split there, by Dask's shuffle; it is opened if there is something to split. When None, DuckDB splits
+            here, out of core, but for a Dask frame, which is computed wherever Dask chooses.
 
     Raises:
         DataError: Null keys (as ``data.on_null_key`` has it) or times, with their number; no rows; a level column
@@ -78,13 +81,11 @@ def split(
         return known
     folder = storage.scratch()
     try:
-        if engine == "dask" or (engine == "auto" and source.kind == "dask"):
+        if cluster is not None or source.kind == "dask":
             from manymodels.partitioning.shuffle import shuffle_rows
 
-            written, sorted_by = (
-                shuffle_rows(source, layout, storage, folder, _uploads(folder), client),
-                "dask",
-            )
+            written = shuffle_rows(source, layout, storage, folder, _uploads(folder), cluster)
+            sorted_by = "dask"
         else:
             written, sorted_by = sort_rows(source, layout, folder, memory=memory, threads=threads)
         source.check_unchanged()
@@ -203,8 +204,11 @@ def _publish(
         raise StoreError(f"could not write the manifest in {folder}: {error}") from error
     place = folder_of(fingerprint)
     if not storage.is_local and not storage.exists(f"{place}/{MANIFEST}"):
+        named = set(manifest.column("file").unique().to_pylist())
         for path in storage.listing(_uploads(folder)):
-            storage.move(path, f"{place}/{path.rpartition('/')[2]}")
+            name = path.rpartition("/")[2]
+            if name in named:  # else a task that ran twice wrote it
+                storage.move(path, f"{place}/{name}")
     storage.publish_folder(folder, place, last=MANIFEST)
     # Somebody else's files may be there already, of another input with the same content.
     return _as_split(PartitionStore.open(storage, fingerprint), asdict(details))

@@ -11,7 +11,7 @@ from manymodels.exceptions import DataError
 from manymodels.job.job import Job
 from manymodels.job.resolve import level_columns
 from manymodels.job.settings import RunSettings
-from manymodels.partitioning.split import split
+from manymodels.job.splitting import split_rows
 from manymodels.partitioning.store import PartitionStore
 from manymodels.storage import Storage
 
@@ -107,8 +107,7 @@ def _split(
         every_column=every_column,
         levels=level_columns(job),
     )
-    memory = None if job.compute.memory == "auto" else job.compute.memory
-    return split(source, spec, roles, storage, memory=memory), roles
+    return split_rows(job, source, spec, roles, storage), roles
 
 
 def _readable(roles: Roles, features: tuple[str, ...], time: str | None) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import compute_work as work
 import pytest
-from compute_clusters import DaskCluster
-from compute_processes import here_on_path
+from dask_clusters import DaskCluster
+from processes import here_on_path
 
 from manymodels.compute.executor import Executor, open_executor
 from manymodels.compute.spec import ComputeSpec

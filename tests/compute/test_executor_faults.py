@@ -17,8 +17,8 @@ from typing import Any
 import compute_work as work
 import psutil
 import pytest
-from compute_clusters import DaskCluster
-from compute_processes import gone, here_on_path, until
+from dask_clusters import DaskCluster
+from processes import gone, here_on_path, until
 
 from manymodels.compute.executor import Executor, open_executor
 from manymodels.compute.spec import ComputeSpec
@@ -278,7 +278,7 @@ def test_workers_that_leave_end_the_run_in_bounded_time_and_may_come_back(tmp_pa
             completions = executor.run(work.mark_and_sleep, endless(tmp_path / "mark"))
             next(completions)
             cluster.kill(workers)
-            with pytest.raises(ComputeError, match=r"no workers at tcp://\S+ for 2 s; .*resume"):
+            with pytest.raises(ComputeError, match=r"no workers at tcp://\S+ for 2 s; start workers"):
                 list(completions)
             cluster.start_workers(1)
             assert [c.value for c in executor.run(work.square, [("task", 3)])] == [9]
@@ -292,6 +292,6 @@ def test_a_killed_scheduler_ends_the_run_in_bounded_time(tmp_path: Path) -> None
             next(completions)
             begin = time.monotonic()
             cluster.scheduler.kill()
-            with pytest.raises(ComputeError, match=r"lost the .*scheduler at tcp://\S+; .*resume"):
+            with pytest.raises(ComputeError, match=r"lost the .*scheduler at tcp://\S+"):
                 list(completions)
         assert time.monotonic() - begin < 20

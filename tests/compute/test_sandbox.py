@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compute_processes import gone, here_on_path, until
+from processes import gone, here_on_path, until
 
 from manymodels.compute.sandbox import Died, InProcess, Raised, Runner, Sandbox, Started, warm_sandbox
 from manymodels.exceptions import ComputeError

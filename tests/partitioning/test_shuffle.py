@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,12 @@ def split_table(folder: Path | str, table: Any, keys: list[str], **options: Any)
     return split(source, spec, roles, Storage.at(folder), **options)
 
 
+@contextmanager
+def threads_of_this_process() -> Iterator[Callable[[Sequence[Any]], list[Any]]]:
+    """A cluster, as far as the split can tell."""
+    yield lambda collections: list(dask.compute(*collections))
+
+
 def in_pieces(table: pa.Table, pieces: int = 5) -> Any:
     """A Dask frame of the rows, shuffled."""
     order = pa.array(np.random.default_rng(1).permutation(table.num_rows))
@@ -129,8 +136,8 @@ def test_files_can_be_split_by_dask_with_their_filter(tmp_path: Path) -> None:
     for number in range(4):
         pa.csv.write_csv(table.slice(number * 500, 500), tmp_path / f"{number}.csv")
     data = {"path": str(tmp_path / "*.csv"), "where": "x > 3", "types": {"int": "int64"}}
-    one = split_table(tmp_path / "a", None, ["int"], data=data, engine="duckdb")
-    other = split_table(tmp_path / "b", None, ["int"], data=data, engine="dask")
+    one = split_table(tmp_path / "a", None, ["int"], data=data)
+    other = split_table(tmp_path / "b", None, ["int"], data=data, cluster=threads_of_this_process)
     assert 0 < one.details.rows < ROWS
     assert other.details.sorted_by == "dask"
     assert_same(one, other)
@@ -185,27 +192,11 @@ def test_what_fails_in_the_users_graph_is_one_clear_error(tmp_path: Path) -> Non
 def test_a_store_at_a_url_gets_its_parts_from_the_workers(tmp_path: Path) -> None:
     table = pa.table({"int": KEYS["int"], **REST})
     one = split_table(tmp_path, table, ["int"])
-    for engine in ("dask", "duckdb"):
-        other = split_table(f"memory://{tmp_path.name}-{engine}", table, ["int"], engine=engine)
+    for name, cluster in (("dask", threads_of_this_process), ("duckdb", None)):
+        other = split_table(f"memory://{tmp_path.name}-{name}", table, ["int"], cluster=cluster)
+        assert other.details.sorted_by == name
         assert_same(one, other)
         listed = other.storage.listing("")
         named = set(other.manifest.column("file").to_pylist()) | {"manifest.parquet", "details.json"}
         assert {path.rpartition("/")[2] for path in listed if "/sources/" not in path} == named
         assert not [path for path in listed if path.startswith("tmp")]
-
-
-@pytest.mark.integration
-def test_a_cluster_of_processes_shuffles_between_its_workers(tmp_path: Path) -> None:
-    from distributed import Client, LocalCluster
-
-    table = pa.table({"text": KEYS["text"], **REST})
-    one = split_table(tmp_path / "a", table, ["text"])
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        assert_same(one, split_table(tmp_path / "b", in_pieces(table), ["text"], client=client))
-        with pytest.raises(DataError, match="rows with a null"):
-            split_table(
-                tmp_path / "c", in_pieces(table), ["text"], client=client, data={"on_null_key": "error"}
-            )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Self
 
 import psutil
-from compute_processes import here_on_path, until
 from distributed import Client
+from processes import here_on_path, until
 
 
 class DaskCluster:
@@ -29,6 +29,11 @@ class DaskCluster:
         assert until(lambda: self._file.exists() and bool(self._file.read_text().strip()))
         self.address = str(json.loads(self._file.read_text())["address"])
         return self
+
+    @property
+    def compute(self) -> str:
+        """The job file's ``compute`` section, YAML."""
+        return f"{{target: dask, address: '{self.address}'}}"
 
     def start_workers(self, count: int, *path: Path) -> subprocess.Popen[bytes]:
         """Start worker processes under nannies, and wait until the scheduler knows them."""

@@ -14,7 +14,8 @@ HERE = Path(__file__).parent
 
 def here_on_path(*first: Path) -> dict[str, str]:
     """The environment with the tests' own modules importable, after ``first``."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, first), str(HERE), str(HERE.parents[1])])}
+    path = [*first, HERE / "compute", HERE, HERE.parent]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
 
 
 def until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:

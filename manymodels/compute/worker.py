@@ -1,0 +1,84 @@
+# mypy: disable-error-code="no-untyped-call"
+"""What runs on Dask's workers: our calls, and a whole worker process of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import importlib
+import json
+import os
+import sys
+import threading
+
+import cloudpickle
+import dask
+from distributed import Worker
+
+from manymodels.compute.executor import invoke
+from manymodels.compute.processes import die_with_parent
+
+__all__ = ["call", "import_all", "serve_worker"]
+
+_CONFIG = {
+    # A paused worker takes no task until its memory falls. What libraries keep does not fall: it would wait for
+    # ever. LocalWorkers ends a worker that passes its limit.
+    "distributed.worker.memory.pause": False,
+    # Our memory is never Dask's ("unmanaged"), and it is no news that it grows.
+    "distributed.worker.memory.recent-to-old-time": "1h",
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.limit": "1h",
+}
+
+_importing: list[threading.Thread] = []
+
+
+def import_all(modules: tuple[str, ...]) -> None:
+    """Import modules in the background; ``call`` waits for it."""
+
+    def load() -> None:
+        for name in modules:
+            with contextlib.suppress(Exception):  # whoever needs it will fail, with a better message
+                importlib.import_module(name)
+
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    _importing.append(thread)
+
+
+def call(code: bytes, payload: bytes) -> bytes:
+    """Call a function that was pickled, with an argument that was; see ``invoke``."""
+    for thread in _importing:
+        thread.join()  # two threads that import parts of one package at once can see half of it
+    return invoke(lambda content: cloudpickle.loads(code)(cloudpickle.loads(content)), payload)
+
+
+def serve_worker() -> None:
+    """Be a local worker: read settings from standard input, and serve until that is closed."""
+    settings = json.loads(sys.stdin.readline())
+    die_with_parent(settings["parent"])
+    threading.Thread(target=_end_with_driver, daemon=True).start()
+
+    async def serve() -> None:
+        async with Worker(
+            settings["scheduler"],
+            name=settings["name"],
+            nthreads=1,
+            host="127.0.0.1",
+            memory_limit=settings["memory"],
+            local_directory=settings["folder"],
+        ) as worker:
+            # From here on only a crash has something to say; what functions print goes nowhere.
+            faulthandler.enable(os.dup(2))
+            os.dup2(1, 2)
+            await worker.finished()
+
+    with dask.config.set(_CONFIG):
+        asyncio.run(serve())
+    os._exit(0)  # threads of functions may still be running
+
+
+def _end_with_driver() -> None:
+    sys.stdin.read()
+    os._exit(0)
