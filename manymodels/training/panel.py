@@ -63,6 +63,8 @@ def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer, ...] | None:
     from manymodels.models.batched.trainers import trainer_of
     from manymodels.models.families import build
 
+    if settings.code is not None:  # the user's own modules can be imported in the child only
+        return None
     task = settings.spec.task
     found = [trainer_of(build(candidate, task)) for candidate in settings.candidates]
     trainers = tuple(trainer for trainer in found if trainer is not None)
