@@ -7,15 +7,23 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from processes import here_on_path
 
+from manymodels.api import run_summary
+from manymodels.job.job import Job
+from manymodels.partitioning.keys import make_key
+from manymodels.progress import NoProgress, Progress
 from manymodels.records import Rows
 from manymodels.registry import Registry
+from manymodels.training.engine import resume
 
 # With "ensemble" in the module's name, the first guess of a fit's cost is high: a few keys make a batch.
 _MODEL = """
@@ -31,6 +39,11 @@ _MODEL = """
             self.value = value
 
         def predict(self, frame):
+            hold = NOTES / "predict.do"
+            if hold.exists():
+                (NOTES / "predicting").touch()
+            while hold.exists():
+                time.sleep(0.01)
             return np.full(len(frame), self.value)
 
 
@@ -77,6 +90,24 @@ _JOB = """
 """
 
 
+class Listener(NoProgress):
+    """Hears what a run says, and does something about it.
+
+    Args:
+        reactions: Part of a message to what happens when it is said.
+    """
+
+    def __init__(self, reactions: Mapping[str, Callable[[], object]] = MappingProxyType({})) -> None:
+        self.heard: list[str] = []
+        self._reactions = reactions
+
+    def say(self, message: str) -> None:
+        self.heard.append(message)
+        for part, reaction in self._reactions.items():
+            if part in message:
+                reaction()
+
+
 def _prediction(model: Any) -> float:
     rows = Rows(pd.DataFrame({"x": [0.0]}))
     return float(model.predict(rows)["prediction"][0])
@@ -107,6 +138,16 @@ class Wells:
         action.write_text(what)
         return action
 
+    def hold_predictions(self) -> Path:
+        """Have predictions wait until the file that is returned is removed."""
+        hold = self.folder / "predict.do"
+        hold.touch()
+        return hold
+
+    def predicting(self) -> bool:
+        """Whether a prediction waits."""
+        return (self.folder / "predicting").exists()
+
     def started(self) -> Counter[int]:
         """How often the fit of each well began."""
         notes = self.folder / "started"
@@ -122,12 +163,31 @@ class Wells:
         with self.registry() as registry:
             return registry.journalled("wells-000001").num_rows if registry.runs() else 0
 
+    def done(self) -> set[int]:
+        """The wells whose batches have a receipt in the newest run."""
+        wells = {make_key([well]).key_id: well for well in range(self.count)}
+        with self.registry() as registry:
+            paths = registry.journalled(registry.run("latest").id).column("outcomes_path").to_pylist()
+            tables = [pq.read_table(self.folder / ".manymodels" / path, columns=["key_id"]) for path in paths]
+        return {wells[key_id] for table in tables for key_id in table.column("key_id").to_pylist()}
+
     def models(self, store: str = ".manymodels") -> dict[int, float]:
         """What the live model of each well predicts; wells without one are left out."""
         with self.registry(store) as registry:
             keys = registry.models("wells", limit=None).column("key").to_pylist()
             wells = sorted(int(key.removeprefix("well=")) for key in keys)
             return {well: _prediction(registry.load("wells", well=well)) for well in wells}
+
+    def job(self, *overrides: str) -> Job:
+        """The job; its paths are relative to the folder."""
+        return Job.from_yaml(self.folder / "job.yaml", overrides=overrides)
+
+    def resume(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Resume the newest run, here; its summary."""
+        with self.registry() as registry:
+            run = registry.run("latest").id
+            resume(run, registry, progress or NoProgress())
+            return run_summary(registry.run(run))
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """A verb, begun in a session of its own."""

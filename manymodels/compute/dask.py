@@ -27,7 +27,7 @@ from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
 from manymodels.compute.checks import SAME_VERSIONS, StoreProbe, check_versions, probe_store
-from manymodels.compute.executor import Completion, completion
+from manymodels.compute.executor import Completion, completion, nothing
 from manymodels.compute.local import LocalWorkers
 from manymodels.compute.spec import ComputeSpec
 from manymodels.compute.worker import call, import_all
@@ -42,6 +42,7 @@ _ATTEMPTS = 4  # deaths of workers that one task may be in flight at
 _PER_WORKER = 3  # tasks in flight: one runs, the others cover the driver's time to journal a result
 _TICK = 1.0  # seconds without a completion after which the workers are counted
 _COUNT_EVERY = 5.0  # seconds after which they are counted anyway
+_ANSWER = 3.0  # seconds for a worker to answer a question
 _GATHER = 10.0  # seconds to wait for a finished task's result before the workers are counted again
 
 _SCHEDULER_CONFIG = {
@@ -171,6 +172,7 @@ class DaskExecutor:
         self._counted = 0.0
         self._missing_since: float | None = None
         self._threads = 0
+        self._addresses: tuple[str, ...] = ()
         self._watch()
 
     @property
@@ -183,7 +185,13 @@ class DaskExecutor:
         if modules:
             self.client.run(import_all, modules, on_error="ignore")
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[tuple[str, T]]) -> Iterator[Completion[R]]:
+    def run(
+        self,
+        function: Callable[[T], R],
+        tasks: Iterable[tuple[str, T]],
+        *,
+        check: Callable[[], None] = nothing,
+    ) -> Iterator[Completion[R]]:
         """See ``Executor``."""
         source = iter(tasks)
         # Pickled here: what Dask sees is bytes, so nothing is tokenized, searched for futures, or shared.
@@ -217,7 +225,7 @@ class DaskExecutor:
                         submit(_Flight(task[0], cloudpickle.dumps(task[1], protocol=5)))
                 if not flights:
                     return
-                future = self._next(ended)
+                future = self._next(ended, check)
                 outcome = self._take(future, flights[future])
                 if outcome == "later":
                     future.add_done_callback(ended.put)
@@ -267,13 +275,25 @@ class DaskExecutor:
         with contextlib.suppress(Exception):
             self.client.cancel(list(futures))
 
-    def _next(self, ended: queue.SimpleQueue[Any]) -> Any:
+    def ask(self, function: Callable[[], R]) -> dict[str, R | None]:
+        """See ``Executor``."""
+        answers: dict[str, R | None] = {}
+        for address in self._addresses:
+            answers[address] = None
+            # One by one, and not by Client.run(): it waits for ever for a worker whose interpreter is held.
+            with contextlib.suppress(Exception):
+                run, wait = self.client._run, {"workers": [address], "callback_timeout": _ANSWER}
+                answers[address] = self.client.sync(run, function, **wait)[address]
+        return answers
+
+    def _next(self, ended: queue.SimpleQueue[Any], check: Callable[[], None] = nothing) -> Any:
         """Wait for a future that has ended, and count the workers meanwhile.
 
         Raises:
             ComputeError: No task can run any more.
         """
         while True:
+            check()
             try:
                 future = ended.get(timeout=_TICK)
             except queue.Empty:
@@ -301,7 +321,8 @@ class DaskExecutor:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> ComputeError:
-        return ComputeError(f"lost the scheduler at {self._address}: {error}")
+        said = str(error) or type(error).__name__
+        return ComputeError(f"lost the scheduler at {self._address}: {said}")
 
     def _take(self, future: Any, flight: _Flight) -> Completion[Any] | Literal["again", "later"]:
         """A task's completion; or that it must run again, or that it is running again by itself."""
@@ -336,9 +357,12 @@ class DaskExecutor:
             ComputeError: There have been none for too long, or one that joined does not fit.
         """
         try:
-            threads = self.client.nthreads()
+            # As Client.nthreads(), which would wait for ever for a scheduler that stands still.
+            count = self.client.scheduler.ncores
+            threads = self.client.sync(count, workers=None, callback_timeout=self._patience)
         except Exception as error:  # whatever a broken connection raises
             raise self._lost(error) from error
+        self._addresses = tuple(threads)
         now = self._counted = time.monotonic()
         if threads:
             self._missing_since = None

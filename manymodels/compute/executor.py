@@ -16,10 +16,23 @@ from manymodels.exceptions import ComputeError
 if TYPE_CHECKING:
     from manymodels.compute.dask import DaskExecutor
 
-__all__ = ["Completion", "Executor", "Result", "completion", "invoke", "open_cluster", "open_executor"]
+__all__ = [
+    "Completion",
+    "Executor",
+    "Result",
+    "completion",
+    "invoke",
+    "nothing",
+    "open_cluster",
+    "open_executor",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def nothing() -> None:
+    """The check of a run that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +76,37 @@ class Executor(Protocol):
         """Wall time until the executor was ready."""
         ...
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[tuple[str, T]]) -> Iterator[Completion[R]]:
+    def run(
+        self,
+        function: Callable[[T], R],
+        tasks: Iterable[tuple[str, T]],
+        *,
+        check: Callable[[], None] = nothing,
+    ) -> Iterator[Completion[R]]:
         """Run ``function(payload)`` for every task; at least once each.
 
         Args:
             function: Importable on the workers, or defined in the main script or a notebook. Returns something that
                 pickles.
             tasks: Unique names and payloads; consumed as workers become free, with a few per worker in flight.
+            check: Called about every second while this process waits; what it raises ends the run.
 
         Returns:
             Completions in the order in which tasks finish. Closing the iterator cancels what has not begun.
 
         Raises:
             ComputeError: No task can run any more: no workers for too long, or the scheduler is away.
+        """
+        ...
+
+    def ask(self, function: Callable[[], R]) -> dict[str, R | None]:
+        """Call a quick function in every worker process, beside what runs there; from any thread.
+
+        Args:
+            function: Importable on the workers.
+
+        Returns:
+            Worker to answer; None for one that gave none in a few seconds.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self, TypeVar
 
-from manymodels.compute.executor import Completion, completion, invoke
+from manymodels.compute.executor import Completion, completion, invoke, nothing
 
 __all__ = ["SerialExecutor"]
 
@@ -21,10 +21,21 @@ class SerialExecutor:
     dashboard: str | None = None
     startup_seconds = 0.0
 
-    def run(self, function: Callable[[T], R], tasks: Iterable[tuple[str, T]]) -> Iterator[Completion[R]]:
-        """See ``Executor``."""
+    def run(
+        self,
+        function: Callable[[T], R],
+        tasks: Iterable[tuple[str, T]],
+        *,
+        check: Callable[[], None] = nothing,
+    ) -> Iterator[Completion[R]]:
+        """See ``Executor``; the check comes after each task."""
         for name, payload in tasks:
             yield completion(name, invoke(function, payload), 1)
+            check()
+
+    def ask(self, function: Callable[[], R]) -> dict[str, R | None]:
+        """See ``Executor``."""
+        return {"this process": function()}
 
     def close(self) -> None:
         """See ``Executor``; there is nothing to end."""

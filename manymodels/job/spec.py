@@ -25,6 +25,9 @@ class TrainingSpec(Spec):
     """Per key and candidate."""
     memory: Size = 2 * 2**30
     """Per key: resident size of the child process."""
+    deadline: Duration | None = None
+    """Of the whole run, the split included: past it no further batch begins, those in flight finish, and the run is
+    `interrupted`, to be resumed. A resumed run has as much again."""
     retries: int = Field(default=1, ge=0)
     """For a crash, a timeout or a memory hog; an exception is not retried."""
     isolation: Literal["auto", "process", "none"] = "auto"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from manymodels.compute.sandbox import Died, Raised, Runner
 from manymodels.exceptions import ComputeError
+from manymodels.job.flights import noted
 from manymodels.job.runner import reraise
 from manymodels.records import AttemptFailure
 
@@ -35,6 +36,7 @@ def supervise(
     keys: pa.Table,
     payload: Callable[[pa.Table, Blame], object],
     *,
+    run_id: str,
     result: type[K],
     timeout: float,
     memory: int,
@@ -51,6 +53,7 @@ def supervise(
         function: ``module:name`` of the batch function.
         keys: The batch's keys, with ``key_id``.
         payload: The function's argument for the keys that are left and the blame so far.
+        run_id: The run, for who asks what is in flight.
         result: What it yields for a key.
         timeout: Seconds per attempt.
         memory: Bytes of the child's resident size.
@@ -70,7 +73,8 @@ def supervise(
     lost = 0
     while True:
         died: Died | None = None
-        for message in runner.run(function, payload(keys, blame), timeout=timeout, memory=memory):
+        messages = runner.run(function, payload(keys, blame), timeout=timeout, memory=memory)
+        for message in noted(messages, run_id, keys):
             if isinstance(message, result):
                 done[message.key_id] = message
             elif isinstance(message, Died):

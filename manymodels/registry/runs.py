@@ -6,7 +6,6 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -239,9 +238,15 @@ class RunLog(Connected):
 
         self._db.write(work)
 
-    def touch(self, run_id: str) -> None:
-        """Record that the run's driver is alive."""
-        self._set(run_id, heartbeat=micros_now())
+    def touch(self, run_id: str) -> bool:
+        """Record that the run's driver is alive; whether somebody asked it to stop."""
+        statement = (
+            sa.update(runs)
+            .where(runs.c.run_id == run_id)
+            .values(heartbeat=micros_now())
+            .returning(runs.c.cancel_requested)
+        )
+        return bool(self._db.write(lambda connection: connection.execute(statement).scalar()))
 
     def request_cancel(self, run_id: str) -> None:
         """Ask a run's driver to stop; it stays resumable.
@@ -258,11 +263,6 @@ class RunLog(Connected):
             connection.execute(sa.update(runs).where(runs.c.id == row.id).values(cancel_requested=True))
 
         self._db.write(work)
-
-    def cancel_requested(self, run_id: str) -> bool:
-        """Whether somebody asked the run to stop."""
-        statement = sa.select(runs.c.cancel_requested).where(runs.c.run_id == run_id)
-        return bool(self._db.read(lambda connection: connection.execute(statement).scalar()))
 
     def bytes_per_model(self, model_set: str) -> float | None:
         """Mean size of a model of the newest published run; None when there is none."""
@@ -281,10 +281,6 @@ class RunLog(Connected):
             return float(size / models) if models else None
 
         return self._db.read(work)
-
-    def _set(self, run_id: str, **values: Any) -> None:
-        statement = sa.update(runs).where(runs.c.run_id == run_id).values(values)
-        self._db.write(lambda connection: connection.execute(statement))
 
     def _make_model_set(self, connection: sa.Connection, name: str) -> int:
         """The model set's id, locked; made when it is new."""

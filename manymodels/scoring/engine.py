@@ -14,6 +14,7 @@ from manymodels.exceptions import DataError, ManyModelsError, NotFoundError, Usa
 from manymodels.job.job import Job
 from manymodels.job.resolve import level_name
 from manymodels.job.settings import RunSettings, load_settings
+from manymodels.job.watch import Watch
 from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
 from manymodels.progress import Progress
@@ -269,12 +270,14 @@ def _fan_out(
             (f"{score_id}-{number}", BatchTask(score_id, number, table.take(places).combine_chunks(), work))
             for number, places in enumerate(packed)
         )
-        for completion in executor.run(run_score_batch, tasks):
-            if completion.value is None:
-                raise completion.error or ManyModelsError(f"{completion.name} gave no receipt")
-            receipt = completion.value
-            receipts.append(receipt)
-            progress.advance(sum(receipt.counts.values()), receipt.counts["failed"])
+        with Watch(score_id, executor, progress.say, timeout=job.training.timeout) as watch:
+            for completion in executor.run(run_score_batch, tasks, check=watch.check):
+                watch.finished()
+                if completion.value is None:
+                    raise completion.error or ManyModelsError(f"{completion.name} gave no receipt")
+                receipt = completion.value
+                receipts.append(receipt)
+                progress.advance(sum(receipt.counts.values()), receipt.counts["failed"])
         return sorted(receipts, key=lambda receipt: receipt.batch), executor.startup_seconds
 
 

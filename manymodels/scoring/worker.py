@@ -87,7 +87,7 @@ def run_score_batch(task: BatchTask) -> ScoreReceipt:
     units = task.keys
     at_once = score_panel(work.score, units)
     rest = _rest(at_once, units.num_rows)
-    singly = _predict(units.take(pa.array(rest)), work) if len(rest) else {}
+    singly = _predict(task.run_id, units.take(pa.array(rest)), work) if len(rest) else {}
     ordered = [singly[key_id] for key_id in units.column("key_id").take(pa.array(rest)).to_pylist()]
     fields = prediction_fields(work.score.spec, work.class_type)
     scored = [*at_once, collect(rest, ordered, fields)] if len(rest) else at_once
@@ -116,7 +116,7 @@ def _rest(scored: Sequence[Scored], units: int) -> npt.NDArray[np.int64]:
     return np.flatnonzero(left)
 
 
-def _predict(units: pa.Table, work: ScoreWork) -> dict[str, KeyScores]:
+def _predict(run_id: str, units: pa.Table, work: ScoreWork) -> dict[str, KeyScores]:
     score = work.score
     return supervise(
         runner_for(
@@ -125,6 +125,7 @@ def _predict(units: pa.Table, work: ScoreWork) -> dict[str, KeyScores]:
         "manymodels.scoring.batch:score_batch",
         units,
         lambda left, blame: ScorePayload(score, left, blame),
+        run_id=run_id,
         result=KeyScores,
         timeout=work.timeout,
         memory=work.memory,

@@ -23,6 +23,7 @@ from manymodels.compute.spec import ComputeSpec
 from manymodels.exceptions import ComputeError, JobError, ManyModelsError, RunError, RunInterrupted
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
+from manymodels.job.watch import Watch
 from manymodels.progress import Progress
 from manymodels.records import STATES, BatchTask
 from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, RunState
@@ -32,6 +33,8 @@ from manymodels.training.script import RunScript, load_script, write_script
 from manymodels.training.worker import run_batch, task_name
 
 __all__ = ["RunResult", "refuse_changed_job", "resume", "train"]
+
+_BY_USER = "the user stopped it"
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,23 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
                 progress.begin(
                     "training", sum(task.keys.num_rows for task in tasks if task.settings.rung is None)
                 )
-                _fan_out(tasks, executor, registry, outcomes, progress)
+                deadline = job.training.deadline
+                with Watch(
+                    run_id,
+                    executor,
+                    progress.say,
+                    timeout=job.training.timeout,
+                    deadline=None if deadline is None else deadline - (time.perf_counter() - began),
+                    beat=lambda: registry.touch(run_id),
+                ) as watch:
+                    _fan_out(tasks, executor, registry, outcomes, progress, watch)
         return _publish(job, registry, script, outcomes, began, startup)
-    except (KeyboardInterrupt, RunInterrupted):
-        registry.end_run(run_id, "interrupted", "stopped by the user")
+    except (KeyboardInterrupt, RunInterrupted) as stop:
+        reason = stop.message if isinstance(stop, RunInterrupted) else _BY_USER
+        registry.end_run(run_id, "interrupted", reason)
         raise RunInterrupted(
-            f"run {run_id} was interrupted; `manymodels runs resume {run_id}` continues it", run=run_id
+            f"run {run_id} was interrupted: {reason}; `manymodels runs resume {run_id}` continues it",
+            run=run_id,
         ) from None
     except Exception as error:
         message = error.message if isinstance(error, ManyModelsError) else f"{type(error).__name__}: {error}"
@@ -168,18 +182,24 @@ def _target(job: Job, tasks: list[BatchTask]) -> ComputeSpec:
 
 
 def _fan_out(
-    tasks: list[BatchTask], executor: Executor, registry: Registry, outcomes: RunOutcomes, progress: Progress
+    tasks: list[BatchTask],
+    executor: Executor,
+    registry: Registry,
+    outcomes: RunOutcomes,
+    progress: Progress,
+    watch: Watch,
 ) -> None:
     run_id = tasks[0].run_id
-    with _drain_on_interrupt() as stopping:
 
-        def feed() -> Iterator[tuple[str, BatchTask]]:
-            for task in tasks:
-                if stopping.is_set():
-                    return
-                yield task_name(task), task
+    def feed() -> Iterator[tuple[str, BatchTask]]:
+        for task in tasks:
+            if watch.stopping.is_set():
+                return
+            yield task_name(task), task
 
-        for completion in executor.run(run_batch, feed()):
+    with _interrupts(watch):
+        for completion in executor.run(run_batch, feed(), check=watch.check):
+            watch.finished()
             if completion.value is None:
                 raise completion.error or ComputeError(f"{completion.name} gave no receipt", run=run_id)
             receipt = replace(completion.value, attempt=completion.attempts)
@@ -187,29 +207,25 @@ def _fan_out(
                 outcomes.add(receipt)
                 if not outcomes.is_rung(receipt.batch):
                     progress.advance(receipt.outcomes.num_rows, receipt.states["failed"])
-            registry.touch(run_id)
-            if registry.cancel_requested(run_id):
-                stopping.set()
-    if stopping.is_set() and len(outcomes.batches) < outcomes.expected:
-        raise RunInterrupted(f"run {run_id} was stopped", run=run_id)
+    if watch.stopping.is_set() and len(outcomes.batches) < outcomes.expected:
+        raise RunInterrupted(watch.reason, run=run_id)
 
 
 @contextmanager
-def _drain_on_interrupt() -> Iterator[threading.Event]:
+def _interrupts(watch: Watch) -> Iterator[None]:
     """The first Ctrl-C lets the batches in flight finish; the second stops at once."""
-    stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield stopping
+        yield
         return
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if stopping.is_set():
+        if watch.stopping.is_set():
             raise KeyboardInterrupt
-        stopping.set()
+        watch.stop(_BY_USER)
 
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:
-        yield stopping
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -146,7 +146,7 @@ class _Batch:
         from manymodels.artifacts.segments import write_segment
 
         settings, rung = self.settings, self.settings.rung
-        found = _fit(keys, settings)
+        found = _fit(self.task.run_id, keys, settings)
         done = [found[key_id] for key_id in key_ids]
         places: dict[str, tuple[str, int]] = {}
         trained = [number for number, outcome in enumerate(done) if outcome.state == "trained"]
@@ -178,7 +178,7 @@ class _Batch:
         )
 
 
-def _fit(keys: pa.Table, settings: WorkSettings) -> dict[str, KeyOutcome]:
+def _fit(run_id: str, keys: pa.Table, settings: WorkSettings) -> dict[str, KeyOutcome]:
     fit, rung = settings.fit, settings.rung
 
     def payload(left: pa.Table, blame: Blame) -> BatchPayload:
@@ -192,6 +192,7 @@ def _fit(keys: pa.Table, settings: WorkSettings) -> dict[str, KeyOutcome]:
         "manymodels.training.batch:train_batch",
         keys,
         payload,
+        run_id=run_id,
         result=KeyOutcome,
         timeout=settings.timeout,
         memory=settings.memory,

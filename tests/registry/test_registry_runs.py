@@ -127,12 +127,12 @@ def test_ending_a_published_run_changes_nothing(registry: Registry, fleet: Fleet
 
 def test_a_run_asked_to_stop_says_so_until_it_is_resumed(registry: Registry, fleet: Fleet) -> None:
     run = fleet.start(["a"])
-    assert not registry.cancel_requested(run.id)
+    assert not registry.touch(run.id)
     registry.request_cancel(run.id)
-    assert registry.cancel_requested(run.id)
+    assert registry.touch(run.id)
     registry.end_run(run.id, "interrupted", "cancelled")
     registry.mark_running(run.id)
-    assert not registry.cancel_requested(run.id)
+    assert not registry.touch(run.id)
 
 
 def test_a_run_that_does_not_run_cannot_be_cancelled(registry: Registry, fleet: Fleet) -> None:
