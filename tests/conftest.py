@@ -11,8 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from dask_clusters import DaskCluster
 
 USER = "manymodels"
 
@@ -109,3 +113,13 @@ def postgres_url(postgres_server: PostgresServer) -> str:
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
     return postgres_server.url(name)
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """A scheduler with two workers, in processes of their own; tests that kill any of them start their own."""
+    from dask_clusters import DaskCluster
+
+    with DaskCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        cluster.start_workers(2)
+        yield cluster

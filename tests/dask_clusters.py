@@ -18,17 +18,21 @@ class DaskCluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = folder / "scheduler.json"
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0",
-            "--scheduler-file", str(self._file), environment=here_on_path(),
-        )  # fmt: skip
-        assert until(lambda: self._file.exists() and bool(self._file.read_text().strip()))
-        self.address = str(json.loads(self._file.read_text())["address"])
+        self.start_scheduler()
         return self
+
+    def start_scheduler(self, port: str = "0") -> None:
+        """Start a scheduler, at some port or at that of one that was killed."""
+        file = self._folder / f"scheduler-{len(self._processes)}.json"
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", port, "--dashboard-address", "127.0.0.1:0",
+            "--scheduler-file", str(file), environment=here_on_path(),
+        )  # fmt: skip
+        assert until(lambda: file.exists() and bool(file.read_text().strip()))
+        self.address = str(json.loads(file.read_text())["address"])
 
     @property
     def compute(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from processes import here_on_path
 
-from manymodels.api import run_summary
+from manymodels.api import run_summary, train
 from manymodels.job.job import Job
 from manymodels.partitioning.keys import make_key
 from manymodels.progress import NoProgress, Progress
@@ -37,6 +38,7 @@ _MODEL = """
     class Mean:
         def __init__(self, value):
             self.value = value
+            self.ballast = np.random.default_rng(0).bytes(int(os.environ.get("BALLAST", "0")))
 
         def predict(self, frame):
             hold = NOTES / "predict.do"
@@ -62,19 +64,21 @@ _MODEL = """
             raise ValueError("this well is cursed")
         if what == "segfault":
             ctypes.string_at(0)
+        if what == "die once":
+            action.unlink()
+            os._exit(7)
         if what == "os._exit":
             os._exit(7)
         if what == "sys.exit":
             sys.exit(7)
         if what == "hang":
             ctypes.PyDLL(None).sleep(1000)  # PyDLL keeps the interpreter lock
-        if what == "spin":
-            while True:
-                pass
         if what == "memory":
             hoard = []
             while True:
                 hoard.append(np.ones(2**22))
+        if what == "pause":
+            time.sleep(0.03)
         while what == "wait" and action.exists():  # until the test goes on
             time.sleep(0.01)
 """
@@ -182,9 +186,19 @@ class Wells:
         """The job; its paths are relative to the folder."""
         return Job.from_yaml(self.folder / "job.yaml", overrides=overrides)
 
-    def resume(self, progress: Progress | None = None) -> dict[str, Any]:
+    def trained_calmly(self) -> dict[int, float]:
+        """Train, here and undisturbed; the models."""
+        with contextlib.chdir(self.folder):
+            train(self.job("training.isolation=none"), progress=False)
+        return self.models()
+
+    def forget_starts(self) -> None:
+        """Count the starts of fits anew."""
+        (self.folder / "started").unlink(missing_ok=True)
+
+    def resume(self, store: str = ".manymodels", progress: Progress | None = None) -> dict[str, Any]:
         """Resume the newest run, here; its summary."""
-        with self.registry() as registry:
+        with self.registry(store) as registry:
             run = registry.run("latest").id
             resume(run, registry, progress or NoProgress())
             return run_summary(registry.run(run))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from manymodels.compute.dask import DaskExecutor
 
 __all__ = [
+    "PATIENCE",
     "Completion",
     "Executor",
     "Result",
@@ -33,6 +34,10 @@ R = TypeVar("R")
 
 def nothing() -> None:
     """The check of a run that nobody watches."""
+
+
+PATIENCE = 60.0
+"""Seconds to wait for a scheduler, for the first worker, and for a worker to come back."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def open_executor(
     *,
     storage_root: str | None = None,
     preload: Sequence[str] = (),
-    patience: float = 60.0,
+    patience: float | None = None,
 ) -> Executor:
     """The executor that a job asks for, ready to run.
 
@@ -132,12 +137,14 @@ def open_executor(
         spec: The job's ``compute`` section.
         storage_root: The store that workers must be able to read and write; None when they need none.
         preload: Modules for the workers to import while this process goes on.
-        patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back.
+        patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back; ``PATIENCE``
+            when None.
 
     Raises:
         ComputeError: No scheduler or no workers; workers of other versions; workers that do not reach the store.
     """
     begin = time.monotonic()
+    patience = PATIENCE if patience is None else patience
     if spec.target == "serial":
         from manymodels.compute.serial import SerialExecutor
 
@@ -164,14 +171,15 @@ def open_executor(
 
 @contextmanager
 def open_cluster(
-    spec: ComputeSpec, *, storage_root: str, patience: float = 60.0
+    spec: ComputeSpec, *, storage_root: str, patience: float | None = None
 ) -> Iterator[Callable[[Sequence[Any]], list[Any]]]:
     """The scheduler that a job names, as Dask's current one, for what Dask does itself: the shuffle of a split.
 
     Args:
         spec: The job's ``compute`` section, with an address.
         storage_root: The store that workers must be able to read and write.
-        patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back.
+        patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back; ``PATIENCE``
+            when None.
 
     Returns:
         A function that computes Dask's collections there.
@@ -181,6 +189,7 @@ def open_cluster(
     """
     from manymodels.compute.dask import open_scheduler
 
+    patience = PATIENCE if patience is None else patience
     with (
         open_scheduler(spec, storage_root=storage_root, preload=(), patience=patience) as executor,
         executor.client.as_current(),

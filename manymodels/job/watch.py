@@ -129,10 +129,11 @@ class Watch:
 
 
 def _in_words(slowest: tuple[float, InFlight, str] | None, silent: list[str]) -> str:
-    if slowest is None:
-        words = "no key is in flight: its batches wait for workers, read, or write"
-    else:
+    words = []
+    if slowest is not None:
         seconds, flight, worker = slowest
         key = flight.key or "a rung of the ladder"
-        words = f"slowest in flight is {key} ({flight.attempt}), for {seconds:.0f} s on {worker}"
-    return f"{words}; no answer from {', '.join(silent)}" if silent else words
+        words.append(f"slowest in flight is {key} ({flight.attempt}), for {seconds:.0f} s on {worker}")
+    if silent:
+        words.append(f"no answer from {', '.join(silent)}: is model code holding the interpreter there?")
+    return "; ".join(words) or "no key is in flight: batches wait for workers, read, or write"

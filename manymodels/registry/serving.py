@@ -208,7 +208,7 @@ class Serving(KeyColumns):
             # The model is of the user's own class: its module is in the snapshot that the run kept.
             code = run_code(self.storage, found.run_id) if isinstance(error.__cause__, ImportError) else None
             if code is None:
-                raise
+                raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
             import_from(code)
             return self._segments.load(*place)
 

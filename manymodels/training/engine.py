@@ -13,14 +13,21 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
 from manymodels.compute.executor import Executor, open_executor
 from manymodels.compute.spec import ComputeSpec
-from manymodels.exceptions import ComputeError, JobError, ManyModelsError, RunError, RunInterrupted
+from manymodels.exceptions import (
+    ComputeError,
+    JobError,
+    ManyModelsError,
+    RegistryError,
+    RunError,
+    RunInterrupted,
+)
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
 from manymodels.job.watch import Watch
@@ -158,18 +165,24 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
         return _publish(job, registry, script, outcomes, began, startup)
     except (KeyboardInterrupt, RunInterrupted) as stop:
         reason = stop.message if isinstance(stop, RunInterrupted) else _BY_USER
-        registry.end_run(run_id, "interrupted", reason)
+        _end(registry, run_id, "interrupted", reason)
         raise RunInterrupted(
             f"run {run_id} was interrupted: {reason}; `manymodels runs resume {run_id}` continues it",
             run=run_id,
         ) from None
     except Exception as error:
         message = error.message if isinstance(error, ManyModelsError) else f"{type(error).__name__}: {error}"
-        registry.end_run(run_id, "failed", message)
+        _end(registry, run_id, "failed", message)
         raise RunError(
             f"run {run_id} stopped: {message}; `manymodels runs resume {run_id}` continues it",
             run=run_id,
         ) from error
+
+
+def _end(registry: Registry, run_id: str, state: RunState, reason: str) -> None:
+    """Note how a run ended. When the registry is away, the run stays ``running``, of a driver that is gone: resumable."""
+    with suppress(RegistryError):
+        registry.end_run(run_id, state, reason)
 
 
 def _target(job: Job, tasks: list[BatchTask]) -> ComputeSpec:

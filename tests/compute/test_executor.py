@@ -32,15 +32,12 @@ def local() -> Iterator[Executor]:
 
 
 @pytest.fixture(scope="module")
-def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
-    folder = tmp_path_factory.mktemp("cluster")
+def external(dask_cluster: DaskCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
     store = tmp_path_factory.mktemp("store")
-    with DaskCluster(folder) as cluster:
-        cluster.start_workers(2)
-        spec = ComputeSpec(target="dask", address=cluster.address)
-        with open_executor(spec, storage_root=str(store)) as executor:
-            assert not any(path.is_file() for path in store.rglob("*"))  # the check of the store left nothing
-            yield executor
+    spec = ComputeSpec(target="dask", address=dask_cluster.address)
+    with open_executor(spec, storage_root=str(store)) as executor:
+        assert not any(path.is_file() for path in store.rglob("*"))  # the check of the store left nothing
+        yield executor
 
 
 @pytest.fixture(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +25,9 @@ WELLS = 40
 PLACES = ["file", "row_group", "row_offset"]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
-    with DaskCluster(tmp_path_factory.mktemp("cluster")) as started:
-        started.start_workers(2)
-        yield started
-
-
 @pytest.fixture
-def wells(cluster: DaskCluster, tmp_path: Path) -> Wells:
-    return Wells(tmp_path, WELLS, cluster.compute)
+def wells(dask_cluster: DaskCluster, tmp_path: Path) -> Wells:
+    return Wells(tmp_path, WELLS, dask_cluster.compute)
 
 
 def split_of(folder: Path, run: str = "latest", store: str = ".manymodels") -> PartitionStore:

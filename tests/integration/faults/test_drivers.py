@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -28,14 +27,7 @@ HERE = "training.isolation=none"
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
     """What the models of an undisturbed run predict."""
-    here = Path.cwd()
-    wells = Wells(tmp_path_factory.mktemp("calm"), WELLS, SERIAL)
-    os.chdir(wells.folder)
-    try:
-        mm.train(wells.job(HERE), progress=False)
-        return wells.models()
-    finally:
-        os.chdir(here)
+    return Wells(tmp_path_factory.mktemp("calm"), WELLS, SERIAL).trained_calmly()
 
 
 def assert_every_fit_began_once(wells: Wells) -> None:
@@ -151,17 +143,10 @@ def test_a_second_ctrl_c_stops_at_once_and_leaves_no_process(
 # On somebody's scheduler, which outlives the driver.
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
-    with DaskCluster(tmp_path_factory.mktemp("cluster")) as started:
-        started.start_workers(2)
-        yield started
-
-
 def test_a_driver_killed_in_training_on_a_cluster_is_resumed_and_one_killed_in_scoring_leaves_no_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: DaskCluster, undisturbed: dict[int, float]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dask_cluster: DaskCluster, undisturbed: dict[int, float]
 ) -> None:
-    wells = Wells(tmp_path, WELLS, cluster.compute)
+    wells = Wells(tmp_path, WELLS, dask_cluster.compute)
     monkeypatch.chdir(tmp_path)
     hold = wells.ask(20, "wait")
     with wells.start("train", "job.yaml") as driver:
