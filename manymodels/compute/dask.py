@@ -422,6 +422,13 @@ class DaskExecutor:
 
 
 def _connect(address: str, security: Security, patience: float) -> Client:
+    encrypted = address.startswith("tls://")
+    # Client() would leave a half-made client behind, whose end blocks this process for seconds.
+    if encrypted and security.get_connection_args("client")["ssl_context"] is None:
+        raise ComputeError(
+            f"{address} asks for certificates and there are none; name them in `compute.security` (tls_ca_file, "
+            "tls_client_cert, tls_client_key), or in Dask's own configuration"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions says it better
@@ -429,6 +436,7 @@ def _connect(address: str, security: Security, patience: float) -> Client:
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise ComputeError(
             f"no Dask scheduler answered at {address} within {patience:g} s: {error}; check `compute.address`"
+            f"{' and `compute.security`' if encrypted else ''}"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,6 +135,27 @@ def test_an_error_in_the_source_of_tasks_is_raised(executor: Executor) -> None:
 
     with pytest.raises(LookupError, match="no more"):
         list(executor.run(work.square, source()))
+
+
+def test_every_worker_answers_questions_while_it_works(executor: Executor, tmp_path: Path) -> None:
+    completions = executor.run(work.mark_and_sleep, numbered([(str(tmp_path / "mark"), 0.05)] * 6))
+    pids = {next(completions).value}
+    answers = executor.ask(os.getpid)
+    pids |= {completion.value for completion in completions}
+    assert len(answers) == executor.workers
+    assert pids <= set(answers.values())
+
+
+def test_what_the_check_raises_ends_the_run(executor: Executor, tmp_path: Path) -> None:
+    def check() -> None:
+        if next(looks) > 1:
+            raise LookupError("enough")
+
+    looks = itertools.count()
+    tasks = numbered((str(tmp_path / str(number)), 0.05) for number in itertools.count())
+    with pytest.raises(LookupError, match="enough"):
+        list(executor.run(work.mark_and_sleep, tasks, check=check))
+    assert [c.value for c in executor.run(work.square, numbered([3]))] == [9]
 
 
 @pytest.mark.integration

@@ -17,6 +17,7 @@ from typing import Any
 import compute_work as work
 import psutil
 import pytest
+from dask.delayed import delayed
 from dask_clusters import DaskCluster
 from processes import gone, here_on_path, until
 
@@ -280,8 +281,11 @@ def test_workers_that_leave_end_the_run_in_bounded_time_and_may_come_back(tmp_pa
             cluster.kill(workers)
             with pytest.raises(ComputeError, match=r"no workers at tcp://\S+ for 2 s; start workers"):
                 list(completions)
+            with pytest.raises(ComputeError, match=r"no workers at tcp://\S+ for 2 s; start workers"):
+                executor.compute([delayed(work.square)(3)])  # type: ignore[attr-defined]
             cluster.start_workers(1)
             assert [c.value for c in executor.run(work.square, [("task", 3)])] == [9]
+            assert executor.compute([delayed(work.square)(3)]) == [9]  # type: ignore[attr-defined]
 
 
 def test_a_killed_scheduler_ends_the_run_in_bounded_time(tmp_path: Path) -> None:

@@ -152,6 +152,8 @@ def test_a_driver_killed_in_training_on_a_cluster_is_resumed_and_one_killed_in_s
     with wells.start("train", "job.yaml") as driver:
         assert until(lambda: wells.started()[20] == 1 and wells.journalled() > 0, 60)
         driver.kill()
+    # What waits there is of no use to anybody any more, and is dropped.
+    assert until(lambda: dask_cluster.tasks() == 0)
     with wells.registry() as registry:
         assert registry.run("latest").state == "running"
         assert registry.model_sets()[0].models == 0
