@@ -97,7 +97,8 @@ def test_a_table_in_memory_is_split_here_and_trained_there(
     wells: Wells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(wells.folder)
-    run = mm.train(mm.Job.from_yaml("job.yaml"), pd.read_parquet("wells.parquet"), progress=False)
+    job = mm.Job.from_yaml("job.yaml", overrides=["training.isolation=none"])
+    run = mm.train(job, pd.read_parquet("wells.parquet"), progress=False)
     assert run.summary["trained"] == WELLS
     assert split_of(wells.folder).details.sorted_by == "duckdb"
 

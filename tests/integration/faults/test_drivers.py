@@ -149,7 +149,7 @@ def test_a_driver_killed_in_training_on_a_cluster_is_resumed_and_one_killed_in_s
     wells = Wells(tmp_path, WELLS, dask_cluster.compute)
     monkeypatch.chdir(tmp_path)
     hold = wells.ask(20, "wait")
-    with wells.start("train", "job.yaml") as driver:
+    with wells.start("train", "job.yaml", "--set", HERE) as driver:
         assert until(lambda: wells.started()[20] == 1 and wells.journalled() > 0, 60)
         driver.kill()
     # What waits there is of no use to anybody any more, and is dropped.
