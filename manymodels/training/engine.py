@@ -22,6 +22,7 @@ from manymodels.compute.executor import Executor, open_executor
 from manymodels.compute.spec import ComputeSpec
 from manymodels.exceptions import ComputeError, JobError, ManyModelsError, RunError, RunInterrupted
 from manymodels.job.fingerprints import job_json
+from manymodels.job.gate import gate_reason, too_many
 from manymodels.job.job import Job
 from manymodels.progress import Progress
 from manymodels.records import STATES, BatchTask
@@ -132,7 +133,7 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
     startup = 0.0
     try:
         tasks = [task for task in script.tasks() if task.batch not in outcomes.batches]
-        if tasks:
+        if tasks and not outcomes.stopped_early:
             with open_executor(
                 _target(job, tasks), storage_root=registry.storage.root, preload=(run_batch.__module__,)
             ) as executor:
@@ -143,7 +144,7 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
                     "training", sum(task.keys.num_rows for task in tasks if task.settings.rung is None)
                 )
                 _fan_out(tasks, executor, registry, outcomes, progress)
-        return _publish(job, registry, script, outcomes, began, startup)
+        result = _publish(job, registry, script, outcomes, began, startup)
     except (KeyboardInterrupt, RunInterrupted):
         registry.end_run(run_id, "interrupted", "stopped by the user")
         raise RunInterrupted(
@@ -156,6 +157,12 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
             f"run {run_id} stopped: {message}; `manymodels runs resume {run_id}` continues it",
             run=run_id,
         ) from error
+    for other, keys in registry.overtaken(run_id).items():
+        progress.say(
+            f"{keys:,} of this run's keys were not considered for promotion: {other} was published meanwhile, with newer "
+            f"models of them; `manymodels models promote {job.name} --run {run_id}` promotes these instead"
+        )
+    return result
 
 
 def _target(job: Job, tasks: list[BatchTask]) -> ComputeSpec:
@@ -187,6 +194,9 @@ def _fan_out(
                 outcomes.add(receipt)
                 if not outcomes.is_rung(receipt.batch):
                     progress.advance(receipt.outcomes.num_rows, receipt.states["failed"])
+            if outcomes.stopped_early:
+                progress.say(outcomes.stopped_early)
+                return
             registry.touch(run_id)
             if registry.cancel_requested(run_id):
                 stopping.set()
@@ -224,10 +234,12 @@ def _publish(
             f"{total:,} keys went in but {sum(counts.values()):,} are accounted for ({counts}); nothing was published",
             run=script.run_id,
         )
-    attempted = counts["trained"] + counts["failed"]
+    failed, attempted = counts["failed"], counts["trained"] + counts["failed"]
     limit = job.training.max_failed
-    allowed = limit if isinstance(limit, int) else limit * attempted
-    state: RunState = "failed_gate" if counts["failed"] > allowed else "completed"
+    reason = outcomes.stopped_early
+    if not reason and too_many(limit, failed, attempted):
+        reason = gate_reason(limit, failed, attempted)
+    state: RunState = "failed_gate" if reason else "completed"
     path = outcomes.write()
     promotion = None
     if state == "completed" and job.promotion.rule != "never":
@@ -246,6 +258,7 @@ def _publish(
         startup_seconds=startup,
         outcomes_path=path,
         promotion=promotion,
+        reason=reason,
     )
     outcomes.discard_parts()
     return RunResult(

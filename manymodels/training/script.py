@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from manymodels.artifacts.code import code_path
 from manymodels.job.code import snapshot
@@ -26,6 +27,7 @@ from manymodels.storage import Storage
 from manymodels.training.outcome_table import parquet_bytes, read_parquet
 from manymodels.training.prepare import Prepared
 from manymodels.training.rungs import RungTask, rung_tasks
+from manymodels.training.scouts import scouts
 from manymodels.training.worker import WorkSettings
 
 if TYPE_CHECKING:
@@ -75,6 +77,11 @@ class RunScript:
         """Batches, the rungs' included."""
         return self.key_batches + len(self.rungs)
 
+    @property
+    def planned(self) -> int:
+        """Keys to try."""
+        return int(self.plan.num_rows - self.plan.column("batch").null_count)
+
     def settled(self) -> pa.Table:
         """Keys that the plan settled without training: ``key_id``, ``level``, ``state``, ``reason``."""
         import pyarrow as pa
@@ -86,7 +93,7 @@ class RunScript:
         )
 
     def tasks(self) -> Iterator[BatchTask]:
-        """The run's batches, longest first as packed; the rungs' last."""
+        """The run's batches: the scouts, then longest first as packed; the rungs' last."""
         batch = self.plan.column("batch").to_numpy(zero_copy_only=False)
         training = np.flatnonzero(~np.isnan(batch))
         numbers = batch[training].astype(np.int64)
@@ -116,7 +123,7 @@ def write_script(prepared: Prepared) -> RunScript:
     job, resolved, registry = prepared.job, prepared.resolved, prepared.registry
     plan = prepared.plan
     training = plan.training
-    packed = pack(plan.table["seconds"].to_numpy()[training], workers=_workers(job))
+    packed = _packed(prepared, training)
     batch = np.full(len(plan.table), -1, dtype=np.int64)
     for number, places in enumerate(packed):
         batch[training[places]] = number
@@ -233,6 +240,16 @@ def _registered_keys(store: PartitionStore, rungs: tuple[RungTask, ...]) -> pa.T
 def _rung_display(task: RungTask) -> str:
     values = ", ".join(str(value) for value in task.key.values)
     return f"{task.rung.level}({values})" if values else task.rung.level
+
+
+def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Places in ``training`` by batch: the scouts, then the others, longest first."""
+    job = prepared.job
+    first = scouts(prepared.resolved.store.manifest, training, job.training.seed)
+    others = np.setdiff1d(np.arange(len(training)), first)
+    costs = prepared.plan.table["seconds"].to_numpy()[training[others]]
+    packed = [others[places] for places in pack(costs, workers=_workers(job))]
+    return [first, *packed] if len(first) else packed
 
 
 def _workers(job: Job) -> int:
