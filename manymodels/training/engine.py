@@ -277,7 +277,8 @@ def _publish(
 def _rule(job: Job) -> PromotionRule:
     """The promotion rule for the registry.
 
-    For forecasts the configurations have competed inside the run, on the same windows, and the winner was refitted to the
-    newest cutoff: comparing it with a champion's score on older windows would keep stale champions.
+    For forecasts the configurations have competed inside the run, on the same windows, the champion's among them with its
+    privilege (``min_gain``), and the winner was refitted to the newest cutoff: comparing it with a champion's score on older
+    windows would keep stale champions.
     """
     return "always" if job.task == "forecast" and job.promotion.rule == "better" else job.promotion.rule
