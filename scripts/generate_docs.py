@@ -109,11 +109,11 @@ FINGERPRINT = """\
 ## What a retrain depends on
 
 A key trains again when its rows changed, or these fields: `task`, `models`, `forecast`, `evaluation`,
-`anomaly`, `training.seed`, and of `data` the roles of columns (`partition_by`, `time`, `target`,
+`anomaly`, `training.seed` and `max_rows`, and of `data` the roles of columns (`partition_by`, `time`, `target`,
 `frequency`, `features`, `known_future`, `categorical`, `types`, `weight`, `on_duplicate_time`, `gaps`).
 Not by themselves: `data.path`, `csv`, `where`, `on_null_key` and `min_rows`, which decide only which rows
 there are, and each key's rows have a fingerprint of their own; nor `ranking`, `fallback`, `promotion`,
-`compute`, `store` and the limits in `training`. The user's modules, the revision of a built-in family,
+`compute`, `store` and the other limits in `training`. The user's modules, the revision of a built-in family,
 and the estimator library's major and minor version count too.
 """
 

@@ -12,6 +12,7 @@ import typer
 
 from manymodels.cli.app import app
 from manymodels.models.families import FAMILIES
+from manymodels.planning.memory import BASE, ESTIMATOR, OWN, factor_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 _COMMON = ("json_output", "quiet", "debug", "directory", "help")
@@ -39,6 +40,11 @@ Candidates are written `family` or `family: {parameter: value}` under `models:`.
   gives one value a row. Modules beside the job file are importable, and a snapshot travels with the run.
 
 All forecast families give prediction intervals at `forecast.levels`.
+
+**Memory.** Before a key is read, it is estimated what its fit takes: {base} for a process, and of each row's columns 8 bytes a
+value, times the factor below ({estimator} for estimators by import path, {own} for your own code). The factors are the least
+that a family takes, measured by `benchmarks/memory.py`. A candidate that would need more than `training.memory` is not tried on
+that key; when none is left, the key is `failed`, cause `memory`. `training.max_rows` cuts such keys down.
 """
 
 
@@ -74,14 +80,17 @@ def verbs() -> str:
 
 def models() -> str:
     """docs/models.md."""
-    lines = [_MODELS]
+    base = f"{BASE // 2**20} MiB"
+    lines = [
+        _MODELS.replace("{base}", base).replace("{estimator}", f"{ESTIMATOR:g}").replace("{own}", f"{OWN:g}")
+    ]
     for name, entry in FAMILIES.items():
         module, _, attribute = entry.location.partition(":")
         family = getattr(import_module(module), attribute)
         lines += [
             f"## `{name}`",
             "",
-            f"{entry.summary} Tasks: {', '.join(entry.tasks)}.",
+            f"{entry.summary} Tasks: {', '.join(entry.tasks)}. Memory: {factor_of(name):g} times its rows.",
             "",
             f"Source: {entry.source}.",
             "",

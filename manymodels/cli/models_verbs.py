@@ -74,7 +74,7 @@ def list_models(
         from manymodels.cli.tables import number, span, table
 
         headings = [("key", ""), ("version", "right"), ("candidate", ""), ("metric", "right"), ("time", "right"),
-                    ("key id", "")]  # fmt: skip
+                    ("stale since", ""), ("key id", "")]  # fmt: skip
         rows = [
             (
                 line["key"],
@@ -82,6 +82,7 @@ def list_models(
                 line["candidate"],
                 number(line["metric"]),
                 span(line["seconds"]),
+                line["stale_since"],
                 line["key_id"],
             )
             for line in lines
@@ -113,7 +114,8 @@ def show(
         )
     row = live[0]
     model = registry.load(name, version=row.version, key_id=history.key_id)
-    payload = {"key": history.key, "key_id": history.key_id, **vars(row), "model": dict(model.describe())}
+    payload = {"key": history.key, "key_id": history.key_id, "stale_since": history.stale_since, **vars(row),
+               "model": dict(model.describe())}  # fmt: skip
 
     def text(console: Any) -> None:
         from manymodels.cli.tables import number, pairs, span
@@ -125,6 +127,7 @@ def show(
         ]
         lines += [("run", row.run_id), ("aliases", ", ".join(row.aliases)), ("candidate", row.candidate)]
         lines += [("metric", number(row.metric)), ("training time", span(row.seconds))]
+        lines += _staleness(history.stale_since)
         lines += [(str(field), value) for field, value in model.describe().items()]
         console.print(pairs(lines))
 
@@ -147,13 +150,15 @@ def history(
     payload = {
         "key": found.key,
         "key_id": found.key_id,
+        "stale_since": found.stale_since,
         "versions": [vars(row) for row in found.versions],
         "moves": [vars(move) for move in found.moves],
     }
 
     def text(console: Any) -> None:
-        from manymodels.cli.tables import number, table, when
+        from manymodels.cli.tables import number, pairs, table, when
 
+        console.print(pairs(_staleness(found.stale_since)))
         headings = [
             ("version", "right"),
             ("trained (UTC)", ""),
@@ -269,6 +274,11 @@ def export(
         {"model_set": name, "alias": alias, "models": count, "output": output},
         lambda console: console.print(f"{count:,} models in {output}", markup=False),
     )
+
+
+def _staleness(run_id: str | None) -> list[tuple[str, Any]]:
+    """A line that says why a key's models are stale; none when they are not."""
+    return [("stale", f"training failed in {run_id}; its models are of before")] if run_id else []
 
 
 def _selected(

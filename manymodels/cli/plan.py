@@ -54,7 +54,14 @@ def plan(
     loaded = load_job(job, overrides=overrides or ())
     prepared = prepare(loaded, selection=selected(only, keys, limit))
     made = prepared.plan
-    expected = estimate(made, prepared.resolved.store.schema, loaded.compute.workers)
+    most = loaded.training.max_rows
+    expected = estimate(
+        made,
+        prepared.resolved.store.schema,
+        loaded.compute.workers,
+        families=[candidate.family for candidate in loaded.models],
+        max_rows=None if most is None else most.rows,
+    )
     names = displays(prepared.resolved.store) if each else []
     payload: dict[str, Any] = {
         "model_set": loaded.name,

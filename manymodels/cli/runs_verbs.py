@@ -72,10 +72,12 @@ def show(
                 time.sleep(1.0)
                 record = registry.run(record.id)
     board = leaderboard(registry, record) if record.outcomes_path else None
+    overtaken = registry.overtaken(record.id)
     payload = {
         **run_summary(record),
         "started": record.started.isoformat(),
         "reason": record.reason,
+        "overtaken": overtaken,
         "libraries": dict(record.libraries),
         "leaderboard": []
         if board is None
@@ -97,6 +99,7 @@ def show(
             ("time", span(record.seconds)),
             ("dataset", record.dataset),
         ]
+        lines += [("overtaken by", ", ".join(f"{run} ({keys:,} keys)" for run, keys in overtaken.items()))]
         lines += [("libraries", ", ".join(f"{name} {version}" for name, version in record.libraries.items()))]
         console.print(pairs(line for line in lines if line[1]))
         if board is not None and len(board):
@@ -120,29 +123,61 @@ def failures(call: Call, run: RunArgument, store: StoreOption = ".manymodels") -
     registry = Registry.open(store)
     record = registry.run(run)
     signatures = registry.failures(record.id)
+    kinds = registry.key_kinds(record.model_set)
     entries = [
         {
             "cause": signature.cause,
             "error": f"{signature.error}: {signature.message}" if signature.message else signature.error,
             "count": signature.count,
             "keys": list(signature.keys),
-            "replay": f"manymodels replay {record.id} --key-id {signature.key_ids[0]}",
+            "replay": _replay(record.id, signature.keys[0], signature.key_ids[0], kinds, store),
         }
         for signature in signatures
     ]
-    payload = {"run_id": record.id, "failed": sum(entry.count for entry in signatures), "signatures": entries}
+    failed = sum(signature.count for signature in signatures)
+    payload = {"run_id": record.id, "failed": failed, "signatures": entries}
 
     def text(console: Any) -> None:
+        from rich.padding import Padding
+        from rich.text import Text
+
         if not entries:
             console.print(f"No key failed in {record.id}.", markup=False)
+            return
+        ways = "one way" if len(entries) == 1 else f"{len(entries)} ways"
+        console.print(f"{failed:,} keys failed in {record.id}, in {ways}.", markup=False)
         for entry, signature in zip(entries, signatures, strict=True):
-            console.print(f"{signature.count:,} x {entry['cause']}: {entry['error']}", markup=False)
-            if signature.frame:
-                console.print(f"    in {signature.frame}", markup=False)
-            console.print(f"    keys: {'; '.join(signature.keys)}", markup=False)
-            console.print(f"    {entry['replay']}", markup=False)
+            console.print()
+            head = Text(f"{signature.count:,} x {signature.cause}  ", style="bold")
+            console.print(head + Text(str(entry["error"]), style="not bold"))
+            said = (signature.traceback.strip().splitlines() or [""])[-1]
+            such = "" if said.endswith(str(entry["error"])) else said
+            lines = [("in", signature.frame), ("such as", such)]
+            left = signature.count - len(signature.keys)
+            keys = "; ".join(signature.keys) + (f"; and {left:,} more" if left > 0 else "")
+            for name, value in (*lines, ("keys", keys)):
+                if value:
+                    console.print(Padding(Text(f"{name} {value}", style="dim"), (0, 0, 0, 4)))
+            # Never wrapped: it is there to be copied.
+            console.print(Text(f"    {entry['replay']}"), soft_wrap=True)
 
     call.emit(payload, text)
+
+
+def _replay(run_id: str, key: str, key_id: str, kinds: Any, store: str) -> str:
+    """The command that runs a key again, as a shell takes it."""
+    import shlex
+
+    from manymodels.exceptions import ManyModelsError
+    from manymodels.partitioning.listing import chosen_key, parse_pairs
+
+    words = ["manymodels", "replay", run_id, "--key-id", key_id]
+    try:
+        if chosen_key(parse_pairs(key), kinds) == key_id:
+            words[3:] = ["--key", key]
+    except ManyModelsError:  # a key that no text of this form says, such as one with a null
+        pass
+    return shlex.join([*words, *(["--store", store] if store != ".manymodels" else [])])
 
 
 @verb(runs, "resume")

@@ -63,7 +63,9 @@ def score(
         )
         if result.reasons:
             rows = [(reason, f"{keys:,}") for reason, keys in list(result.reasons.items())[:10]]
-            console.print(table("Not served by their own model", [("reason", ""), ("keys", "right")], rows))
+            console.print(
+                table("Not served by a good model of their own", [("reason", ""), ("keys", "right")], rows)
+            )
 
     call.emit(score_summary(result), text)
     return GATE if result.state == "failed_gate" else 0

@@ -80,6 +80,6 @@ def show_result(call: Call, registry: Any, summary: dict[str, Any], failed_rungs
         if summary["failed"]:
             console.print(f"{summary['failed']:,} keys failed; `manymodels runs failures {run_id}` says why.")
         if summary["state"] == "failed_gate":
-            console.print("More keys failed than training.max_failed allows: nothing was promoted.")
+            console.print(f"Nothing was promoted: {registry.run(run_id).reason}.", markup=False)
 
     call.emit(summary, text)

@@ -21,7 +21,7 @@ _PARTS: dict[str, Any] = {
     "forecast": True,
     "evaluation": True,
     "anomaly": True,
-    "training": {"seed"},
+    "training": {"seed", "max_rows"},
 }
 
 
@@ -34,7 +34,7 @@ def job_json(job: JobSpec) -> str:
 
 
 def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -> str:
-    """Hash of what in a job makes its models: the roles of columns, models, forecast, evaluation and seed.
+    """Hash of what in a job makes its models: roles of columns, models, forecast, evaluation, seed, ``training.max_rows``.
 
     Not in it: limits, compute, promotion, fallback, store and ``ranking.top``, which change no model; and
     how the rows are found (``data.path``, ``csv``, ``where``, ``on_null_key``, ``min_rows``), since each

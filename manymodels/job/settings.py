@@ -18,7 +18,7 @@ from manymodels.partitioning.store import PartitionStore
 from manymodels.registry import RunRecord
 from manymodels.storage import Storage
 
-__all__ = ["CodeSnapshot", "FitSettings", "RunSettings", "load_settings", "write_settings"]
+__all__ = ["CodeSnapshot", "FitSettings", "RowLimit", "RunSettings", "load_settings", "write_settings"]
 
 _FORMAT = 1
 
@@ -37,6 +37,25 @@ class CodeSnapshot:
 
 
 @dataclass(frozen=True)
+class RowLimit:
+    """How many rows of a key are fitted, and which.
+
+    Attributes:
+        rows: At most so many.
+        keep: ``last`` or ``sample``.
+    """
+
+    rows: int
+    keep: str
+
+    @classmethod
+    def of(cls, job: Job) -> RowLimit | None:
+        """The job's; None where all rows are fitted."""
+        spec = job.training.max_rows
+        return None if spec is None else cls(spec.rows, spec.keep or ("last" if job.data.time else "sample"))
+
+
+@dataclass(frozen=True)
 class FitSettings:
     """What a worker needs to fit any batch of a run; the same for every batch.
 
@@ -50,6 +69,8 @@ class FitSettings:
         metric: Name of the metric they compete on; None where there is none.
         seed: The run's.
         code: The user's own modules; None when the job needs none.
+        max_rows: How many rows of a key are fitted; None is all.
+        min_gain: By how much a candidate must beat the one that the key's champion is of, where that is known.
     """
 
     storage_root: str
@@ -61,6 +82,8 @@ class FitSettings:
     metric: str | None
     seed: int
     code: CodeSnapshot | None = None
+    max_rows: RowLimit | None = None
+    min_gain: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +161,8 @@ def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
         metric=content["metric"],
         seed=job.training.seed,
         code=CodeSnapshot(**content["code"]) if content["code"] else None,
+        max_rows=RowLimit.of(job),
+        min_gain=job.promotion.min_gain,
     )
     return RunSettings(
         job=job,

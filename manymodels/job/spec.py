@@ -13,7 +13,17 @@ from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, Task
 from manymodels.specs import Duration, Fraction, Size, Spec
 
-__all__ = ["JobSpec", "LevelSpec", "PromotionSpec", "StoreSpec", "TrainingSpec"]
+__all__ = ["JobSpec", "LevelSpec", "MaxRowsSpec", "PromotionSpec", "StoreSpec", "TrainingSpec"]
+
+
+class MaxRowsSpec(Spec):
+    """How many rows of a key are fitted, and which."""
+
+    rows: int = Field(ge=2)
+    """A key with more is cut to so many, for evaluation and fit; `max_rows: 100000` for short. Without it all are fitted."""
+    keep: Literal["last", "sample"] | None = None
+    """`last`: the newest; `sample`: a seeded sample, in the order of the rows. Null is `last` where there is a time column,
+    else `sample`; a forecast keeps the last."""
 
 
 class TrainingSpec(Spec):
@@ -24,7 +34,10 @@ class TrainingSpec(Spec):
     timeout: Duration = 60.0
     """Per key and candidate."""
     memory: Size = 2 * 2**30
-    """Per key: resident size of the child process."""
+    """Per key: resident size of the child process. A candidate that is estimated to need more for a key's rows is not tried on
+    it."""
+    max_rows: MaxRowsSpec | None = None
+    """The most rows of a key that are fitted; a number, or `{rows: 100000, keep: last}`. Null is all of them."""
     deadline: Duration | None = None
     """Of the whole run, the split included: past it no further batch begins, those in flight finish, and the run is
     `interrupted`, to be resumed. A resumed run has as much again."""
@@ -37,6 +50,11 @@ class TrainingSpec(Spec):
     """Of the attempted keys (1%), or a count; above it the run promotes nothing and exits with 3."""
     seed: int = Field(default=0, ge=0)
     """Of the run; a key's seed is derived from it and the key."""
+
+    @field_validator("max_rows", mode="before")
+    @classmethod
+    def _bare_rows(cls, value: Any) -> Any:
+        return {"rows": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("max_failed", mode="before")
     @classmethod
@@ -61,7 +79,8 @@ class PromotionSpec(Spec):
     rule: Literal["better", "always", "never"] = "better"
     """`better`: only versions that beat the champion on the same evaluation."""
     min_gain: Fraction = 0.0
-    """How much better, relative to the champion's metric."""
+    """How much better, relative to the champion's metric. Forecasts: the champion's configuration is evaluated in the run, on
+    the same windows as the others; one that does not beat it by so much is not chosen."""
 
 
 class StoreSpec(Spec):
@@ -167,6 +186,13 @@ class JobSpec(Spec):
             raise ValueError(
                 "several candidates need `evaluation.holdout` above 0, or `folds`, to choose among them"
             )
+        keep = None if self.training.max_rows is None else self.training.max_rows.keep
+        if keep == "sample" and self.task == "forecast":
+            raise ValueError(
+                "`training.max_rows.keep` is sample, which would leave gaps in a series; use last"
+            )
+        if keep == "last" and data.time is None:
+            raise ValueError("`training.max_rows.keep` is last, which needs `data.time`; use sample")
         if (
             "://" in self.store.path
             and not self.store.path.startswith("file://")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from manymodels.compute.sandbox import Died, Raised, Runner
@@ -20,6 +21,9 @@ Blame = Mapping[str, Mapping[str, AttemptFailure]]
 """key_id to what was tried on it (a candidate, a model) to how that ended the child."""
 
 _LOST = 2  # deaths beyond the retries that can be blamed on nothing: a child that cannot even start
+
+
+_NOTHING: Blame = MappingProxyType({})
 
 
 class _Keyed(Protocol):
@@ -41,6 +45,7 @@ def supervise(
     timeout: float,
     memory: int,
     retries: int,
+    blame: Blame = _NOTHING,
 ) -> dict[str, K]:
     """Run a batch function until every key has a result.
 
@@ -58,6 +63,7 @@ def supervise(
         timeout: Seconds per attempt.
         memory: Bytes of the child's resident size.
         retries: Further tries of an attempt that ended the child.
+        blame: What is not to be tried from the start.
 
     Returns:
         key_id to result, in the order in which they came.
@@ -69,11 +75,11 @@ def supervise(
 
     done: dict[str, K] = {}
     strikes: dict[tuple[str, str], int] = {}
-    blame: dict[str, dict[str, AttemptFailure]] = {}
+    blamed = {key_id: dict(attempts) for key_id, attempts in blame.items()}
     lost = 0
     while True:
         died: Died | None = None
-        messages = runner.run(function, payload(keys, blame), timeout=timeout, memory=memory)
+        messages = runner.run(function, payload(keys, blamed), timeout=timeout, memory=memory)
         for message in noted(messages, run_id, keys):
             if isinstance(message, result):
                 done[message.key_id] = message
@@ -95,7 +101,7 @@ def supervise(
             strikes[key_id, attempt] = strikes.get((key_id, attempt), 0) + 1
             if strikes[key_id, attempt] > retries:
                 failure = AttemptFailure(died.cause, died.error, died.message, candidate=attempt)
-                blame.setdefault(key_id, {})[attempt] = failure
+                blamed.setdefault(key_id, {})[attempt] = failure
         left = [key not in done for key in keys.column("key_id").to_pylist()]
         keys = keys.filter(pa.array(left, pa.bool_()))
         if keys.num_rows == 0:

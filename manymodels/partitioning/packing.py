@@ -20,6 +20,8 @@ def pack(
     low: float = 1.0,
     high: float = 10.0,
     limit: int = 5000,
+    sizes: npt.NDArray[np.float64] | None = None,
+    room: float = np.inf,
 ) -> list[npt.NDArray[np.int64]]:
     """Pack keys into batches of about ``low`` to ``high`` seconds, longest batch first.
 
@@ -33,6 +35,8 @@ def pack(
         low: Seconds of the smallest batch worth sending, when there is work enough.
         high: Seconds that a batch should not exceed.
         limit: Keys that a batch does not exceed.
+        sizes: Bytes of each key's rows: a worker holds those of a whole batch.
+        room: Bytes that a batch does not exceed, unless it is one key.
 
     Returns:
         Indices into ``costs``, ascending within a batch; every key is in exactly one batch.
@@ -53,6 +57,8 @@ def pack(
     small = np.flatnonzero(~alone)
     if len(small):
         batches.extend(np.split(small, _cuts(costs[small], target, limit)))
+    if sizes is not None:
+        batches = [part for batch in batches for part in _roomy(batch, sizes[batch], room)]
     sums = np.array([costs[batch].sum() for batch in batches])
     return [batches[index] for index in np.argsort(-sums, kind="stable")]
 
@@ -71,3 +77,17 @@ def _cuts(costs: npt.NDArray[np.float64], target: float, limit: int) -> npt.NDAr
     piece = place * pieces // np.repeat(lengths, lengths)
     cuts: npt.NDArray[np.int64] = np.flatnonzero((np.diff(number) != 0) | (np.diff(piece) != 0)) + 1
     return cuts
+
+
+def _roomy(
+    batch: npt.NDArray[np.int64], sizes: npt.NDArray[np.float64], room: float
+) -> list[npt.NDArray[np.int64]]:
+    """A batch in parts of at most ``room`` bytes; a key of more than half of that is a part of its own."""
+    if float(sizes.sum()) <= room:
+        return [batch]
+    large = sizes > room / 2
+    rest, theirs = batch[~large], sizes[~large]
+    # A part's keys have their middles within half the room, and reach beyond it by less than the other half.
+    number = ((np.cumsum(theirs) - theirs / 2) // (room / 2)).astype(np.int64)
+    parts = np.split(rest, np.flatnonzero(np.diff(number)) + 1) if len(rest) else []
+    return [*(batch[place : place + 1] for place in np.flatnonzero(large)), *parts]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from manymodels.planning.memory import needed
 from manymodels.planning.plan import Plan
 
 if TYPE_CHECKING:
@@ -13,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Estimate", "estimate"]
 
-_LIBRARIES = 240 * 2**20  # resident size of a process that imported pandas, scikit-learn and statsmodels
-_COPIES = 4  # of the largest key's rows alive in a fit: read, frame, features, the estimator's own
 _PER_KEY = 3e-4  # seconds of everything but fitting: what the engine is designed for
 
 
@@ -35,22 +37,32 @@ class Estimate:
     disk: int
 
 
-def estimate(plan: Plan, schema: pa.Schema, workers: int | Literal["auto"]) -> Estimate:
+def estimate(
+    plan: Plan,
+    schema: pa.Schema,
+    workers: int | Literal["auto"],
+    *,
+    families: Sequence[str],
+    max_rows: int | None,
+) -> Estimate:
     """Add up a plan; the longest key bounds the wall time from below.
 
     Args:
         plan: The plan.
         schema: Of the rows.
         workers: Of the job; ``auto`` is one per core.
+        families: The job's candidates.
+        max_rows: Rows of a key that are fitted, at most; None is all.
     """
     count = workers if isinstance(workers, int) else os.cpu_count() or 1
     work = plan.seconds + _PER_KEY * len(plan.training)
     longest = float(plan.table["seconds"].max()) if len(plan.table) else 0.0
     training = plan.table["rows"].to_numpy()[plan.training]
-    widest = int(training.max()) if len(training) else 0
+    widest = np.array([training.max() if len(training) else 0], dtype=np.int64)
+    kept = widest if max_rows is None else np.minimum(widest, max_rows)
     return Estimate(
         seconds=max(work / count, longest),
         workers=count,
-        memory=_LIBRARIES + _COPIES * widest * 8 * len(schema),
+        memory=max(int(needed(widest, kept, len(schema), family)[0]) for family in families),
         disk=plan.disk,
     )

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from manymodels.registry.columns import hex_ids, looked_up
 from manymodels.registry.database import Database
-from manymodels.registry.schema import aliases, candidates, keys, runs, versions
+from manymodels.registry.schema import aliases, candidates, failures, keys, runs, versions
 
-__all__ = ["as_of", "pointed_at", "read_fleet", "run_facts"]
+__all__ = ["as_of", "failed_since", "pointed_at", "read_fleet", "run_facts", "stale_since"]
 
 _COLUMNS: dict[str, tuple[sa.ColumnElement[Any], pa.DataType]] = {
     "key": (keys.c.id, pa.int64()),
@@ -46,6 +46,45 @@ def as_of(run: sa.Row[*tuple[Any, ...]]) -> sa.Select[Any]:
         .where(versions.c.run.in_(visible))
         .group_by(versions.c.key)
     )
+
+
+def failed_since(model_set: int, latest: int) -> sa.Select[Any]:
+    """Key and run of every key's last failure, in a run that is over, where no newer version came after it.
+
+    Args:
+        model_set: Id of the model set.
+        latest: Id of its alias ``latest``.
+    """
+    last = (
+        sa.select(failures.c.key, sa.func.max(failures.c.run).label("run"))
+        .join(runs, runs.c.id == failures.c.run)
+        .where(runs.c.model_set == model_set, runs.c.state != "running")
+        .group_by(failures.c.key)
+        .subquery()
+    )
+    newest = aliases.alias("newest")
+    same = sa.and_(newest.c.alias == latest, newest.c.key == last.c.key)
+    return (
+        sa.select(last.c.key, last.c.run)
+        .select_from(last.outerjoin(newest, same))
+        .where(sa.or_(newest.c.run.is_(None), newest.c.run < last.c.run))
+    )
+
+
+def stale_since(
+    connection: sa.Connection, model_set: int, latest: int, keys: pa.ChunkedArray
+) -> pa.ChunkedArray:
+    """The id of the run in which each key failed last, where no newer version came after it; else null.
+
+    Args:
+        connection: In a transaction.
+        model_set: Id of the model set.
+        latest: Id of its alias ``latest``.
+        keys: The registry's own ids of the keys.
+    """
+    names = run_facts(connection, model_set, "run_id")["run_id"]
+    found = {line.key: names[line.run] for line in connection.execute(failed_since(model_set, latest))}
+    return looked_up(keys, found, pa.string())
 
 
 def read_fleet(

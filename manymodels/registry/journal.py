@@ -24,12 +24,11 @@ from manymodels.registry.schema import (
     signatures,
     versions,
 )
+from manymodels.registry.signatures import normalised
 from manymodels.registry.staging import incoming_failures, incoming_versions
 
 __all__ = ["Journal", "add_segments", "add_versions", "insert_failures", "signature_ids"]
 
-_VARIABLE = r"0[xX][0-9a-fA-F]+|\b\d(?:[\w.:+-]*\w)?"
-_MESSAGE_LENGTH = 1_000
 _TRACEBACK_LENGTH = 20_000
 _IN_ONE_QUERY = 1_000
 
@@ -184,11 +183,10 @@ def _add_failures(
     """
     if failed.num_rows == 0:
         return
-    messages = failed.column("message").cast(pa.string())
     columns = [
         storable_column(failed.column("cause")),
         storable_column(failed.column("error")),
-        storable_column(pc.replace_substring_regex(messages, _VARIABLE, "#")),
+        [storable(normalised(message)) for message in failed.column("message").to_pylist()],
         storable_column(failed.column("frame")),
         storable_column(failed.column("traceback")),
     ]
@@ -248,12 +246,11 @@ def signature_ids(
     Args:
         database: The database.
         connection: In a transaction.
-        columns: Cause, error, message, frame and traceback.
+        columns: Cause, error, normalised message, frame and traceback.
     """
     marks: list[bytes] = []
     first: dict[bytes, dict[str, Any]] = {}
-    for cause, error, whole, frame, traceback in zip(*columns, strict=True):
-        message = whole[:_MESSAGE_LENGTH]
+    for cause, error, message, frame, traceback in zip(*columns, strict=True):
         mark = blake2b("\0".join((cause, error, message, frame)).encode(), digest_size=16).digest()
         marks.append(mark)
         if mark not in first:

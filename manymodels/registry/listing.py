@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from manymodels.exceptions import NotFoundError
 from manymodels.registry.columns import looked_up
 from manymodels.registry.connected import CHAMPION, moment
-from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts
+from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts, stale_since
 from manymodels.registry.key_columns import KeyColumns
 from manymodels.registry.records import LATEST, AliasMove, ModelHistory, ModelRow, ModelSetRecord, Signature
 from manymodels.registry.schema import (
@@ -29,9 +30,13 @@ from manymodels.registry.schema import (
     signatures,
     versions,
 )
+from manymodels.registry.signatures import common_form
 from manymodels.registry.staging import wanted
 
-__all__ = ["Listing"]
+__all__ = ["MANY", "Listing"]
+
+MANY = 10
+"""Messages of one error at one place that are shown one by one."""
 
 _EXAMPLES = 5
 
@@ -105,7 +110,8 @@ class Listing(KeyColumns):
 
         Returns:
             ``key_id``, ``level``, ``key`` (as people write it), ``version``, ``run_id``, ``candidate``, ``metric``,
-            ``cutoff``, ``seconds``.
+            ``cutoff``, ``seconds``, ``stale_since``: the run in which the key failed last, where no newer version came after
+            it.
 
         Raises:
             UsageError: ``where`` is no expression over these columns.
@@ -114,7 +120,7 @@ class Listing(KeyColumns):
 
         def work(connection: sa.Connection) -> Any:
             owner = self._model_set(connection, model_set)
-            same = ("key_id", "level", "display", "candidate", "metric", "cutoff", "seconds")
+            same = ("key", "key_id", "level", "display", "candidate", "metric", "cutoff", "seconds")
             page = (limit, offset) if where is None else (None, 0)
             fleet = read_fleet(
                 self._db,
@@ -134,6 +140,9 @@ class Listing(KeyColumns):
                     "version": looked_up(fleet.column("run"), facts["number"], pa.int64()),
                     "run_id": looked_up(fleet.column("run"), facts["run_id"], pa.string()),
                     **{name: fleet.column(name) for name in ("candidate", "metric", "cutoff", "seconds")},
+                    "stale_since": stale_since(
+                        connection, owner, self._alias(connection, owner, LATEST), fleet.column("key")
+                    ),
                 }
             )
             return table if where is None else (table, fleet.column("canonical"))
@@ -169,6 +178,9 @@ class Listing(KeyColumns):
                 key_id=key_id,
                 key=key.display,
                 level=level,
+                stale_since=stale_since(
+                    connection, owner, self._alias(connection, owner, LATEST), pa.chunked_array([[key.id]])
+                )[0].as_py(),
                 versions=tuple(_versions(connection, owner, key.id)),
                 moves=tuple(_moves_of(connection, owner, key.id)),
             )
@@ -178,16 +190,22 @@ class Listing(KeyColumns):
     def failures(self, run_id: str) -> list[Signature]:
         """A run's failures, those that look the same together, the most frequent first.
 
+        Where more than ``MANY`` messages of one error at one place differ in words too, they are one failure: its message
+        is what they have in common. Rungs of the ladder are no keys, and not among them.
+
         Raises:
             NotFoundError: There is no such run.
         """
 
         def work(connection: sa.Connection) -> list[Signature]:
             run = self._run(connection, run_id).id
+            of_keys = sa.and_(failures.c.run == run, keys.c.level == "")
+            joined = failures.join(keys, keys.c.id == failures.c.key)
             place = sa.func.row_number().over(partition_by=failures.c.signature, order_by=failures.c.key)
             ranked = (
                 sa.select(failures.c.signature, failures.c.key, place.label("place"))
-                .where(failures.c.run == run)
+                .select_from(joined)
+                .where(of_keys)
                 .subquery()
             )
             examples: dict[int, list[tuple[str, str]]] = {}
@@ -201,7 +219,8 @@ class Listing(KeyColumns):
                 examples.setdefault(signature, []).append((display, key_id.hex()))
             counted = (
                 sa.select(failures.c.signature, sa.func.count().label("count"))
-                .where(failures.c.run == run)
+                .select_from(joined)
+                .where(of_keys)
                 .group_by(failures.c.signature)
                 .subquery()
             )
@@ -210,7 +229,7 @@ class Listing(KeyColumns):
                 .join(counted, counted.c.signature == signatures.c.id)
                 .order_by(counted.c.count.desc(), signatures.c.id)
             )
-            return [
+            return _few(
                 Signature(
                     cause=line.cause,
                     error=line.error,
@@ -222,7 +241,7 @@ class Listing(KeyColumns):
                     key_ids=tuple(key_id for _, key_id in examples[line.id]),
                 )
                 for line in lines
-            ]
+            )
 
         return self._db.read(work)
 
@@ -272,6 +291,29 @@ class Listing(KeyColumns):
             .append_column("change", change)
             .append_column("verdict", pc.case_when(conditions, *cases, "worse"))
         )
+
+
+def _few(signatures: Iterable[Signature]) -> list[Signature]:
+    """The signatures, with those of one error at one place merged where they are too many to read."""
+    places: dict[tuple[str, str, str], list[Signature]] = {}
+    for line in signatures:
+        places.setdefault((line.cause, line.error, line.frame), []).append(line)
+    found: list[Signature] = []
+    for lines in places.values():
+        if len(lines) > MANY:
+            keys = [key for line in lines for key in line.keys][:_EXAMPLES]
+            key_ids = [key_id for line in lines for key_id in line.key_ids][:_EXAMPLES]
+            lines = [
+                replace(
+                    lines[0],
+                    message=common_form(line.message for line in lines),
+                    count=sum(line.count for line in lines),
+                    keys=tuple(keys),
+                    key_ids=tuple(key_ids),
+                )
+            ]
+        found += lines
+    return sorted(found, key=lambda line: -line.count)
 
 
 def _versioned(fleet: pa.Table, numbers: dict[int, Any], side: str) -> pa.Table:

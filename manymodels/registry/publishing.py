@@ -10,7 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from manymodels.exceptions import ConflictError, RegistryError
-from manymodels.registry.columns import digests
+from manymodels.registry.columns import digests, storable
 from manymodels.registry.connected import micros_now, whoami
 from manymodels.registry.database import Database
 from manymodels.registry.events import Events
@@ -38,6 +38,7 @@ class Publishing(Events):
         decisions: pa.Table | None = None,
         by: str | None = None,
         why: str = "published",
+        reason: str = "",
     ) -> int:
         """Make a run's versions visible, and move the alias where promotion says so, all in one transaction.
 
@@ -56,6 +57,7 @@ class Publishing(Events):
             decisions: ``key_id`` and ``promote`` (boolean): decided by the caller instead of the rule.
             by: Who; the user when None.
             why: Recorded with the change of aliases.
+            reason: Why the gate was not passed.
 
         Returns:
             Keys whose alias moved (rungs are not counted). A run that is published already stays as it is.
@@ -72,7 +74,7 @@ class Publishing(Events):
         values = {
             "state": state,
             "published": True,
-            "reason": "",
+            "reason": storable(reason),
             "counts": json.dumps(dict(counts)),
             "seconds": seconds,
             "startup_seconds": startup_seconds,
@@ -123,6 +125,39 @@ class Publishing(Events):
         promoted = self._db.write(work)
         self.write_events()
         return promoted
+
+    def overtaken(self, run_id: str) -> dict[str, int]:
+        """Newer runs that were published before this one, and how many of its keys they have newer versions of.
+
+        This run's versions of those keys were never the newest, so promotion has not looked at them.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        mine, theirs = versions.alias("mine"), versions.alias("theirs")
+        this, earlier = alias_events.alias("this"), alias_events.alias("earlier")
+
+        def work(connection: sa.Connection) -> dict[str, int]:
+            run = self._run(connection, run_id)
+            first = (
+                sa.select(runs.c.id, runs.c.run_id)
+                .join(earlier, sa.and_(earlier.c.run == runs.c.id, earlier.c.kind == "publish"))
+                .join(this, sa.and_(this.c.run == run.id, this.c.kind == "publish", this.c.id > earlier.c.id))
+                .where(runs.c.model_set == run.model_set, runs.c.id > run.id)
+            )
+            names = {line.id: line.run_id for line in connection.execute(first)}
+            newest = (
+                sa.select(mine.c.key, sa.func.max(theirs.c.run).label("run"))
+                .join(theirs, theirs.c.key == mine.c.key)
+                .join(keys, keys.c.id == mine.c.key)
+                .where(mine.c.run == run.id, theirs.c.run.in_(list(names)), keys.c.level == "")
+                .group_by(mine.c.key)
+                .subquery()
+            )
+            counted = sa.select(newest.c.run, sa.func.count()).group_by(newest.c.run)
+            return {names[line[0]]: line[1] for line in connection.execute(counted)} if names else {}
+
+        return self._db.read(work)
 
     def _fill_decisions(self, connection: sa.Connection, table: pa.Table) -> None:
         columns = [digests(table.column("key_id").to_pylist()), table.column("promote").to_pylist()]

@@ -203,6 +203,7 @@ class ModelHistory:
         key_id: The key.
         key: As people write it.
         level: Empty for keys; the rung's name for a rung.
+        stale_since: The run in which it failed last, where no newer version came after it.
         versions: Newest first.
         moves: Alias moves, newest first.
     """
@@ -210,6 +211,7 @@ class ModelHistory:
     key_id: str
     key: str
     level: str
+    stale_since: str | None
     versions: tuple[ModelRow, ...]
     moves: tuple[AliasMove, ...]
 
@@ -242,7 +244,7 @@ class Signature:
     Attributes:
         cause: ``exception``, ``crash``, ``timeout``, ``memory`` or ``data``.
         error: Exception class, signal, or the limit that was hit.
-        message: With numbers and addresses left out, so that it is the same for all.
+        message: With numbers, addresses, quoted values and paths left out, so that it is the same for all.
         frame: ``file:function`` where it happened.
         traceback: Of the first failure that looked like this, in any run.
         count: Keys that failed like this in the run.

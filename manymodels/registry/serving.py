@@ -13,10 +13,10 @@ from manymodels.artifacts.code import import_from, run_code
 from manymodels.exceptions import DamagedError, NotFoundError, UsageError
 from manymodels.registry.columns import digests, hex_ids, looked_up
 from manymodels.registry.connected import CHAMPION
-from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts
+from manymodels.registry.fleets import as_of, failed_since, pointed_at, read_fleet, run_facts, stale_since
 from manymodels.registry.key_columns import KeyColumns
 from manymodels.registry.records import LATEST
-from manymodels.registry.schema import aliases, failures, keys, runs, segments, versions
+from manymodels.registry.schema import aliases, keys, runs, segments, versions
 
 if TYPE_CHECKING:
     from manymodels.artifacts.segments import SegmentReader
@@ -26,7 +26,7 @@ __all__ = ["Serving"]
 
 _SERVED = (
     "key_id", "level", "canonical", "display", "version", "run_id", "candidate", "metric", "cutoff", "segment", "sha256",
-    "segment_row",
+    "segment_row", "stale_since",
 )  # fmt: skip
 _HISTORY = pa.schema(
     [
@@ -43,9 +43,7 @@ _HISTORY = pa.schema(
         ("failed_last", pa.bool_()),
     ]
 )
-_FAILED = pa.schema(
-    [("key", pa.int64()), ("key_id", pa.binary()), ("level", pa.string()), ("run", pa.int64())]
-)
+_FAILED = pa.schema([("key", pa.int64()), ("key_id", pa.binary()), ("level", pa.string())])
 
 
 class Serving(KeyColumns):
@@ -68,19 +66,16 @@ class Serving(KeyColumns):
                 owner = self._model_set(connection, model_set)
             except NotFoundError:
                 return _HISTORY.empty_table()
+            latest = self._alias(connection, owner, LATEST)
             newest = read_fleet(
                 self._db,
                 connection,
-                pointed_at(self._alias(connection, owner, LATEST)),
+                pointed_at(latest),
                 ("key", "key_id", "level", "run", "content", "candidate", "metric", "seconds", "cutoff"),
             )
-            statement = (
-                sa.select(keys.c.id, keys.c.key_id, keys.c.level, sa.func.max(failures.c.run))
-                .select_from(
-                    failures.join(runs, runs.c.id == failures.c.run).join(keys, keys.c.id == failures.c.key)
-                )
-                .where(runs.c.model_set == owner, runs.c.state != "running")
-                .group_by(keys.c.id)
+            since = failed_since(owner, latest).subquery()
+            statement = sa.select(keys.c.id, keys.c.key_id, keys.c.level).join(
+                since, since.c.key == keys.c.id
             )
             failed = self._db.fetch(connection, statement, _FAILED)
             return _with_failures(
@@ -99,7 +94,8 @@ class Serving(KeyColumns):
 
         Returns:
             ``key_id``, ``level``, ``canonical``, ``display``, ``version``, ``run_id``, ``candidate``, ``metric``,
-            ``cutoff``, ``segment``, ``sha256``, ``segment_row``.
+            ``cutoff``, ``segment``, ``sha256``, ``segment_row``, ``stale_since``: the run in which the key failed last,
+            where no newer version came after it.
 
         Raises:
             UsageError: Both an alias and a run.
@@ -116,7 +112,7 @@ class Serving(KeyColumns):
             else:
                 chosen = pointed_at(self._alias(connection, owner, alias or CHAMPION))
             same = ("key_id", "level", "canonical", "display", "candidate", "metric", "cutoff", "segment_row")
-            fleet = read_fleet(self._db, connection, chosen, (*same, "run", "segment"))
+            fleet = read_fleet(self._db, connection, chosen, (*same, "key", "run", "segment"))
             facts = run_facts(connection, owner, "number", "run_id")
             files = sa.select(segments.c.id, segments.c.path, segments.c.sha256).join(
                 runs, runs.c.id == segments.c.run
@@ -130,6 +126,9 @@ class Serving(KeyColumns):
                 "run_id": looked_up(fleet.column("run"), facts["run_id"], pa.string()),
                 "segment": looked_up(fleet.column("segment"), paths, pa.string()),
                 "sha256": looked_up(fleet.column("segment"), sums, pa.string()),
+                "stale_since": stale_since(
+                    connection, owner, self._alias(connection, owner, LATEST), fleet.column("key")
+                ),
             }
             return pa.table({name: whole[name] for name in _SERVED})
 
@@ -222,9 +221,6 @@ class Serving(KeyColumns):
 
 def _with_failures(newest: pa.Table, failed: pa.Table, facts: dict[str, dict[int, Any]]) -> pa.Table:
     """Every key's newest version, whether it failed since, and the keys that only ever failed."""
-    keys_failed = failed.column("key").to_pylist()
-    last = dict(zip(keys_failed, failed.column("run").to_pylist(), strict=True))
-    since = pc.greater(looked_up(newest.column("key"), last, pa.int64()), newest.column("run"))
     same = {name: newest.column(name) for name in newest.column_names if name not in ("key", "run")}
     kinds = {field.name: field.type for field in _HISTORY}
     seen = pa.table(
@@ -233,7 +229,7 @@ def _with_failures(newest: pa.Table, failed: pa.Table, facts: dict[str, dict[int
             "version": looked_up(newest.column("run"), facts["number"], kinds["version"]),
             "job_hash": looked_up(newest.column("run"), facts["job_hash"], kinds["job_hash"]),
             "code_hash": looked_up(newest.column("run"), facts["code_hash"], kinds["code_hash"]),
-            "failed_last": pc.fill_null(since, False),
+            "failed_last": pc.is_in(newest.column("key"), failed.column("key").combine_chunks()),
         }
     )
     never = failed.filter(pc.invert(pc.is_in(failed.column("key"), newest.column("key").combine_chunks())))

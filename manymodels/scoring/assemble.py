@@ -36,7 +36,7 @@ class Scored:
         kept: The rows to keep, in output order (rankings); None keeps all.
         versions: Of the models that served, null where nobody did. Arrow array of shape (units,).
         sources: Who served: ``key``, a rung, null. Arrow array of shape (units,).
-        reasons: Why the key's own model did not; null where it did. Arrow array of shape (units,).
+        reasons: Why the key's own model did not, or that it is stale; else null. Arrow array of shape (units,).
     """
 
     places: Ints

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OWN_MODEL",
     "SLICE",
+    "STALE",
     "KeyScores",
     "ModelRef",
     "RungRef",
@@ -37,6 +38,9 @@ __all__ = [
 
 SLICE = ("file", "row_group", "row_offset", "rows")
 """Where a unit's rows are in a partition store, as in its manifest."""
+
+STALE = "stale: training failed in "
+"""Why a key's own model, which served, is not what it should be; the run's id follows."""
 
 OWN_MODEL = "key"
 """``model_source`` of rows that the key's own model served."""
@@ -131,7 +135,7 @@ class KeyScores:
         kept: Positions of the rows to keep, in output order (rankings); None keeps all.
         version: Of the model that served; None when nobody did.
         source: ``key``, a rung, or empty when nobody served.
-        reason: Why the key's own model did not serve, or why nobody did.
+        reason: Why the key's own model did not serve, or why nobody did; or that it is stale.
     """
 
     key_id: str
@@ -199,6 +203,8 @@ class _Batch:
                         else f"{type(error).__name__}: {error}"
                     )
                     reasons.append(f"{source}: {text}")
+            if scores is not None and scores.source == OWN_MODEL and unit["stale_since"]:
+                reasons.append(STALE + unit["stale_since"])
             reason = "; ".join(reasons)
             if scores is None:
                 times = self._times(unit)

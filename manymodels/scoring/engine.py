@@ -76,7 +76,7 @@ class ScoreResult:
         seconds: Wall time without imports and cluster start.
         startup_seconds: Cluster start and imports.
         output: Where the scores are.
-        reasons: Why keys did not get their own model's predictions: reason to keys.
+        reasons: Why keys did not get predictions of a good model of their own: reason to keys.
     """
 
     score_id: str

@@ -14,7 +14,7 @@ from manymodels.exceptions import StoreError
 from manymodels.models.batched.contract import Ints, ModelColumns, Panel
 from manymodels.records import Rows
 from manymodels.scoring.assemble import Scored
-from manymodels.scoring.batch import OWN_MODEL, ScoreSettings, read_slices
+from manymodels.scoring.batch import OWN_MODEL, STALE, ScoreSettings, read_slices
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def _scored(
 ) -> Scored | None:
     """The predictions of one segment's models; None when there are none."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     predictions = columns.predict(panel)
     served = predictions.served
@@ -129,6 +130,7 @@ def _scored(
 
         values["rank"], kept = rank_panel(values["prediction"], lengths, settings.top)
     count = len(lengths)
+    stale = units.column("stale_since").take(pa.array(places[served])).combine_chunks().cast(pa.string())
     return Scored(
         places=places[served],
         lengths=lengths,
@@ -137,5 +139,5 @@ def _scored(
         kept=kept,
         versions=units.column("version").take(pa.array(places[served])).combine_chunks().cast(pa.int64()),
         sources=pa.repeat(OWN_MODEL, count),
-        reasons=pa.nulls(count, pa.string()),
+        reasons=pc.binary_join_element_wise(STALE, stale, ""),
     )

@@ -46,7 +46,8 @@ def scoring_units(
     Returns:
         ``key_id``, ``key:<column>``, slices ``input_*``, ``history_*``, ``training_*`` (``file``, ``row_group``,
         ``row_offset``, ``rows``; null where there is none), ``segment``, ``sha256``, ``segment_row``, ``version`` and
-        ``cutoff`` of the key's model, ``why_none`` when it has none, ``history_last`` (the newest known time),
+        ``cutoff`` of the key's model, ``stale_since`` (the run in which the key failed since), ``why_none`` when it has none,
+        ``history_last`` (the newest known time),
         ``rung_<n>`` (the key of the n-th rung's model) and ``run_version``.
 
     Raises:
@@ -61,7 +62,7 @@ def scoring_units(
         units = _with_slices(units, prefix, store, partition_by, kinds)
     own = served.filter(pc.equal(served.column("level"), "")).to_pandas(types_mapper=_arrow_types)
     units = units.merge(
-        own[["key_id", "segment", "sha256", "segment_row", "version", "cutoff"]],
+        own[["key_id", "segment", "sha256", "segment_row", "version", "cutoff", "stale_since"]],
         on="key_id",
         how="left",
         sort=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from manymodels.job.runner import runner_for
 from manymodels.job.supervise import supervise
 from manymodels.records import BatchTask
 from manymodels.scoring.assemble import Scored, assemble, collect, prediction_fields
-from manymodels.scoring.batch import OWN_MODEL, KeyScores, ScorePayload, ScoreSettings
+from manymodels.scoring.batch import KeyScores, ScorePayload, ScoreSettings
 from manymodels.scoring.panel import score_panel
 from manymodels.scoring.sinks import write_part
 from manymodels.storage import Storage
@@ -62,7 +63,7 @@ class ScoreReceipt:
         rows: In the file.
         counts: ``scored``, ``fallback`` and ``failed`` keys.
         seconds: Wall time on the worker.
-        reasons: Reason to keys, for those that did not get their own model's predictions; the first few.
+        reasons: Reason to keys, for those that did not get predictions of a good model of their own; the most frequent.
     """
 
     batch: int
@@ -94,17 +95,14 @@ def run_score_batch(task: BatchTask) -> ScoreReceipt:
     table, counts = _assemble(task, work, scored, fields)
     part = f"part-{task.batch:06d}.parquet"
     write_part(work.staging, part, table)
-    reasons: dict[str, int] = {}
-    for key in ordered:
-        if key.source != OWN_MODEL:
-            reasons[key.reason] = reasons.get(key.reason, 0) + 1
+    reasons = Counter(reason for part in scored for reason in part.reasons.drop_null().to_pylist())
     return ScoreReceipt(
         batch=task.batch,
         part=part,
         rows=table.num_rows,
         counts=counts,
         seconds=time.perf_counter() - began,
-        reasons=dict(sorted(reasons.items(), key=lambda item: -item[1])[:20]),
+        reasons=dict(reasons.most_common(20)),
     )
 
 

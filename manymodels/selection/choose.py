@@ -22,6 +22,7 @@ from manymodels.models.forecast.frequency import time_values
 from manymodels.models.spec import CandidateSpec
 from manymodels.records import AttemptFailure, CandidateScore, Rows
 from manymodels.selection.failures import failure_of
+from manymodels.selection.incumbents import stays
 
 __all__ = ["KeyFit", "fit_key", "row_times"]
 
@@ -119,6 +120,8 @@ def fit_key(
     metric: Metric | None,
     *,
     blamed: Mapping[str, AttemptFailure] = _NOBODY,
+    incumbent: str | None = None,
+    min_gain: float = 0.0,
 ) -> Generator[str, None, KeyFit]:
     """Choose and fit one key's model.
 
@@ -133,6 +136,8 @@ def fit_key(
         evaluation: What is held out.
         metric: What candidates are compared by; None to take the first that fits.
         blamed: Candidate name to what it did: those that killed or stalled the process are not tried again.
+        incumbent: The candidate that the key's champion is of; another must beat it by ``min_gain`` to be chosen.
+        min_gain: Relative to the incumbent's value.
 
     Yields:
         The name of each candidate before its evaluation, and again before its refit.
@@ -155,7 +160,7 @@ def fit_key(
                 yield trial.candidate.name
                 trial.evaluate(splits, spec, metric)
         _settle(trials)
-    for trial in _ranked(trials, metric):
+    for trial in _preferred(_ranked(trials, metric), metric, incumbent, min_gain):
         if trial.failure is not None:
             continue
         yield trial.candidate.name
@@ -224,6 +229,19 @@ def _ranked(trials: Sequence[_Trial], metric: Metric | None) -> list[_Trial]:
         return False, metric.badness(trial.metric)
 
     return sorted(trials, key=badness)
+
+
+def _preferred(
+    ranked: list[_Trial], metric: Metric | None, incumbent: str | None, min_gain: float
+) -> list[_Trial]:
+    """The order in which trials are refitted: the incumbent first, where the best does not beat it by enough."""
+    best = ranked[0]
+    champion = next((trial for trial in ranked[1:] if trial.candidate.name == incumbent), None)
+    if metric is None or champion is None or champion.metric is None or best.metric is None:
+        return ranked
+    if not stays(metric.badness(champion.metric), metric.badness(best.metric), min_gain):
+        return ranked
+    return [champion, *(trial for trial in ranked if trial is not champion)]
 
 
 def _leaderboard(trials: Sequence[_Trial], metric: Metric | None) -> tuple[CandidateScore, ...]:

@@ -14,6 +14,7 @@ from manymodels.evaluation.panels import evaluate_panel
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.models.contract import FitSpec, Floats
+from manymodels.selection.incumbents import stays
 
 __all__ = ["PanelChoice", "Winners", "fit_panel"]
 
@@ -55,6 +56,9 @@ def fit_panel(
     spec: FitSpec,
     evaluation: EvaluationSpec,
     metric: Metric | None,
+    *,
+    incumbents: Ints | None = None,
+    min_gain: float = 0.0,
 ) -> PanelChoice:
     """Choose and fit the models of the keys in which nothing is special; the same models that ``fit_key`` makes.
 
@@ -68,6 +72,8 @@ def fit_panel(
         spec: What a fit needs to know.
         evaluation: What is held out.
         metric: What candidates are compared by; None to take the first.
+        incumbents: The candidate that each key's champion is of, -1 where none is; see ``fit_key``. Shape (keys,).
+        min_gain: See ``fit_key``.
     """
     keys = len(panel)
     means = np.full((len(trainers), keys), np.nan)
@@ -88,6 +94,10 @@ def fit_panel(
         badness = -means if metric.higher_is_better else means
         complete = ~np.isnan(badness).any(axis=0)
         chosen = np.where(complete, np.where(complete, badness, 0.0).argmin(axis=0), -1)
+        if incumbents is not None:
+            each = np.arange(keys)
+            kept = stays(badness[incumbents, each], badness[chosen, each], min_gain)
+            chosen = np.where((incumbents >= 0) & complete & kept, incumbents, chosen)
     winners = []
     for number, trainer in enumerate(trainers):
         won = np.flatnonzero(chosen == number)

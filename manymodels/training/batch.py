@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["BatchPayload", "Rung", "key_seed", "read_rows", "train_batch"]
+__all__ = ["INCUMBENT", "BatchPayload", "Rung", "incumbents_of", "key_seed", "read_rows", "train_batch"]
+
+INCUMBENT = "incumbent"
+"""Column of a batch's keys with the candidate that the key's champion is of."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class BatchPayload:
 
     Attributes:
         settings: Of the run.
-        keys: ``pyarrow.Table``: rows of the manifest.
+        keys: ``pyarrow.Table``: rows of the manifest, maybe with ``INCUMBENT``.
         rung: Set when all the rows are for one rung.
         blamed: key_id to candidate to what it did: candidates that killed or stalled the child before.
     """
@@ -81,17 +84,32 @@ def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
 
 
 def read_rows(settings: FitSettings, keys: pa.Table) -> tuple[Rows, npt.NDArray[np.int64]]:
-    """The rows of a batch's keys, one key after the other, and where each key's begin (with the end of the last).
+    """The rows of a batch's keys that are fitted, one key after the other, and where each key's begin (with the last's end).
 
     Raises:
         StoreError: They could not be read.
     """
     from manymodels.partitioning.store import PartitionStore
     from manymodels.storage import Storage
+    from manymodels.training.max_rows import last_rows, sampled_rows
 
     store = PartitionStore.open(Storage.at(settings.storage_root), settings.dataset)
+    limit = settings.max_rows
+    if limit is not None and limit.keep == "last":
+        keys = last_rows(keys, limit.rows)
     frame, offsets = store.read(keys, list(settings.columns))
-    return Rows(frame), offsets
+    if limit is None or limit.keep == "last":
+        return Rows(frame), offsets
+    seeds = [key_seed(settings.seed, key_id) for key_id in keys.column("key_id").to_pylist()]
+    return sampled_rows(Rows(frame), offsets, limit.rows, seeds)
+
+
+def incumbents_of(keys: pa.Table) -> list[str | None]:
+    """The candidate that each key's champion is of, where the run's plan says so."""
+    if INCUMBENT not in keys.column_names:
+        return [None] * int(keys.num_rows)
+    found: list[str | None] = keys.column(INCUMBENT).to_pylist()
+    return found
 
 
 def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | KeyOutcome]:
@@ -103,7 +121,10 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
     task = settings.spec.task
     candidates = [(candidate, build(candidate, task)) for candidate in settings.candidates]
     metric = None if settings.metric is None else resolve_metric(settings.metric, task)
-    for key_id, rows in zip(payload.keys.column("key_id").to_pylist(), parts, strict=True):
+    incumbents = incumbents_of(payload.keys)
+    for key_id, rows, incumbent in zip(
+        payload.keys.column("key_id").to_pylist(), parts, incumbents, strict=True
+    ):
         began = time.perf_counter()
         seed = key_seed(settings.seed, key_id)
         steps = fit_key(
@@ -113,6 +134,8 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
             settings.evaluation,
             metric,
             blamed=payload.blamed.get(key_id, {}),
+            incumbent=incumbent,
+            min_gain=settings.min_gain,
         )
         while True:
             try:

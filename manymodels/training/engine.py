@@ -29,6 +29,7 @@ from manymodels.exceptions import (
     RunInterrupted,
 )
 from manymodels.job.fingerprints import job_json
+from manymodels.job.gate import gate_reason, too_many
 from manymodels.job.job import Job
 from manymodels.job.watch import Watch
 from manymodels.progress import Progress
@@ -142,7 +143,7 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
     startup = 0.0
     try:
         tasks = [task for task in script.tasks() if task.batch not in outcomes.batches]
-        if tasks:
+        if tasks and not outcomes.stopped_early:
             with open_executor(
                 _target(job, tasks), storage_root=registry.storage.root, preload=(run_batch.__module__,)
             ) as executor:
@@ -162,7 +163,7 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
                     beat=lambda: registry.touch(run_id),
                 ) as watch:
                     _fan_out(tasks, executor, registry, outcomes, progress, watch)
-        return _publish(job, registry, script, outcomes, began, startup)
+        result = _publish(job, registry, script, outcomes, began, startup)
     except (KeyboardInterrupt, RunInterrupted) as stop:
         reason = stop.message if isinstance(stop, RunInterrupted) else _BY_USER
         _end(registry, run_id, "interrupted", reason)
@@ -177,6 +178,12 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
             f"run {run_id} stopped: {message}; `manymodels runs resume {run_id}` continues it",
             run=run_id,
         ) from error
+    for other, keys in registry.overtaken(run_id).items():
+        progress.say(
+            f"{keys:,} of this run's keys were not considered for promotion: {other} was published meanwhile, with newer "
+            f"models of them; `manymodels models promote {job.name} --run {run_id}` promotes these instead"
+        )
+    return result
 
 
 def _end(registry: Registry, run_id: str, state: RunState, reason: str) -> None:
@@ -220,6 +227,9 @@ def _fan_out(
                 outcomes.add(receipt)
                 if not outcomes.is_rung(receipt.batch):
                     progress.advance(receipt.outcomes.num_rows, receipt.states["failed"])
+            if outcomes.stopped_early:
+                progress.say(outcomes.stopped_early)
+                return
     if watch.stopping.is_set() and len(outcomes.batches) < outcomes.expected:
         raise RunInterrupted(watch.reason, run=run_id)
 
@@ -253,10 +263,12 @@ def _publish(
             f"{total:,} keys went in but {sum(counts.values()):,} are accounted for ({counts}); nothing was published",
             run=script.run_id,
         )
-    attempted = counts["trained"] + counts["failed"]
+    failed, attempted = counts["failed"], counts["trained"] + counts["failed"]
     limit = job.training.max_failed
-    allowed = limit if isinstance(limit, int) else limit * attempted
-    state: RunState = "failed_gate" if counts["failed"] > allowed else "completed"
+    reason = outcomes.stopped_early
+    if not reason and too_many(limit, failed, attempted):
+        reason = gate_reason(limit, failed, attempted)
+    state: RunState = "failed_gate" if reason else "completed"
     path = outcomes.write()
     promotion = None
     if state == "completed" and job.promotion.rule != "never":
@@ -275,6 +287,7 @@ def _publish(
         startup_seconds=startup,
         outcomes_path=path,
         promotion=promotion,
+        reason=reason,
     )
     outcomes.discard_parts()
     return RunResult(
@@ -293,7 +306,8 @@ def _publish(
 def _rule(job: Job) -> PromotionRule:
     """The promotion rule for the registry.
 
-    For forecasts the configurations have competed inside the run, on the same windows, and the winner was refitted to the
-    newest cutoff: comparing it with a champion's score on older windows would keep stale champions.
+    For forecasts the configurations have competed inside the run, on the same windows, the champion's among them with its
+    privilege (``min_gain``), and the winner was refitted to the newest cutoff: comparing it with a champion's score on older
+    windows would keep stale champions.
     """
     return "always" if job.task == "forecast" and job.promotion.rule == "better" else job.promotion.rule

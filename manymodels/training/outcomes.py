@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from manymodels.records import STATES, BatchReceipt
 from manymodels.storage import Storage
 from manymodels.training.outcome_table import outcome_schema, parquet_bytes, read_parquet
+from manymodels.training.scouts import failed_scouts
 from manymodels.training.script import RunScript
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class RunOutcomes:
         self._script = script
         self._parts: dict[int, pa.Table] = {}
         self._paths: list[str] = []
+        self._stopped = ""
 
     @property
     def batches(self) -> set[int]:
@@ -39,6 +41,16 @@ class RunOutcomes:
     def expected(self) -> int:
         """Batches that the run needs."""
         return self._script.batches
+
+    @property
+    def stopped_early(self) -> str:
+        """Why the keys without a receipt are not worth trying; empty when they are, or there are none."""
+        left = self._script.key_batches - sum(1 for _ in self._key_parts())
+        if not self._stopped and left and 0 in self._parts:
+            others = (part for batch, part in self._parts.items() if batch != 0 and not self.is_rung(batch))
+            limit, planned = self._script.job.training.max_failed, self._script.planned
+            self._stopped = failed_scouts(limit, planned, (self._parts[0], *others))
+        return self._stopped
 
     def load(self, journalled: pa.Table) -> None:
         """Take over the receipts of an earlier attempt at the run."""
@@ -60,9 +72,9 @@ class RunOutcomes:
         return batch >= self._script.key_batches
 
     def counts(self) -> dict[str, int]:
-        """State to keys: those of the receipts and those that the plan settled."""
+        """State to keys: those of the receipts, those that the plan settled, those that an early stop left."""
         counts: dict[str, int] = dict.fromkeys(STATES, 0)
-        for table in (*self._key_parts(), self._script.settled()):
+        for table in (*self._key_parts(), self._script.settled(), self._left()):
             for entry in table.column("state").value_counts():
                 counts[entry["values"].as_py()] += entry["counts"].as_py()
         return counts
@@ -83,7 +95,7 @@ class RunOutcomes:
 
         schema = outcome_schema()
         parts: list[pa.Table] = [part.cast(schema) for part in self._parts.values()]
-        settled = self._script.settled()
+        settled = pa.concat_tables([self._script.settled(), self._left()])
         columns = [
             settled.column(field.name).cast(field.type)
             if field.name in settled.column_names
@@ -99,6 +111,23 @@ class RunOutcomes:
         """Remove the batches' own files, once the whole is published."""
         for path in self._paths:
             self._storage.delete(path)
+
+    def _left(self) -> pa.Table:
+        """Keys that an early stop left untried, in the form of ``RunScript.settled``."""
+        import pyarrow as pa
+
+        stopped = bool(self.stopped_early)
+        batch = self._script.plan.column("batch").to_pylist()
+        untried = [stopped and number is not None and number not in self._parts for number in batch]
+        left = self._script.plan.filter(pa.array(untried, pa.bool_())).select(["key_id"])
+        count = left.num_rows
+        for name, text in (
+            ("state", "skipped"),
+            ("reason", "not tried: the run stopped early"),
+            ("level", ""),
+        ):
+            left = left.append_column(name, pa.repeat(text, count))
+        return left
 
     def _key_parts(self) -> Iterable[pa.Table]:
         return (table for batch, table in self._parts.items() if not self.is_rung(batch))

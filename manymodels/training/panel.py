@@ -19,7 +19,7 @@ from manymodels.job.settings import FitSettings
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.selection.choose import row_times
 from manymodels.selection.panels import PanelChoice, fit_panel
-from manymodels.training.batch import key_seed, read_rows
+from manymodels.training.batch import incumbents_of, key_seed, read_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +93,16 @@ def train_panel(settings: FitSettings, keys: pa.Table, trainers: Sequence[Batche
     seeds = np.array([key_seed(settings.seed, key_id) for key_id in keys.column("key_id").to_pylist()])
     metric = None if settings.metric is None else resolve_metric(settings.metric, settings.spec.task)
     with threadpool_limits(settings.spec.threads):
-        choice = fit_panel(panel, seeds, trainers, settings.spec, settings.evaluation, metric)
+        choice = fit_panel(
+            panel,
+            seeds,
+            trainers,
+            settings.spec,
+            settings.evaluation,
+            metric,
+            incumbents=_incumbents(settings, keys),
+            min_gain=settings.min_gain,
+        )
     left = np.ones(len(panel), dtype=bool)
     models = []
     for won in choice.winners:
@@ -114,6 +123,12 @@ def train_panel(settings: FitSettings, keys: pa.Table, trainers: Sequence[Batche
         }
         models.append(PanelModels(places, pa.table(facts), won.columns))
     return FittedPanel(tuple(models), np.flatnonzero(left))
+
+
+def _incumbents(settings: FitSettings, keys: pa.Table) -> Ints:
+    """The place among the candidates of the one that each key's champion is of; -1 where none is."""
+    places = {candidate.name: place for place, candidate in enumerate(settings.candidates)}
+    return np.array([places.get(name or "", -1) for name in incumbents_of(keys)], dtype=np.int64)
 
 
 def _cutoffs(panel: Panel, time: str | None, places: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from manymodels.exceptions import DataError, UsageError
+from manymodels.exceptions import DataError, NotFoundError, UsageError
 from manymodels.job.job import Job
 from manymodels.job.resolve import Resolved, resolve
+from manymodels.models.spec import CandidateSpec
 from manymodels.partitioning.listing import chosen_keys
 from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.registry import Registry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Prepared", "Selection", "prepare"]
 
@@ -42,6 +47,8 @@ class Prepared:
         resolved: The job's data, split, and what its fits need.
         plan: What a run would do with every key.
         known_levels: Levels that have a version already (``pooled``, ``naive``, …).
+        incumbents: Candidate that each key's champion is of, in the manifest's order, None where none is; None where it does
+            not matter.
     """
 
     job: Job
@@ -49,6 +56,7 @@ class Prepared:
     resolved: Resolved
     plan: Plan
     known_levels: frozenset[str]
+    incumbents: tuple[str | None, ...] | None = None
 
 
 def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> Prepared:
@@ -91,7 +99,32 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
         ),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
     )
-    return Prepared(job, registry, resolved, plan, frozenset(known))
+    return Prepared(job, registry, resolved, plan, frozenset(known), _incumbents(job, registry, manifest))
+
+
+def _incumbents(job: Job, registry: Registry, manifest: pa.Table) -> tuple[str | None, ...] | None:
+    """Which of the job's candidates each key's champion is of: the one of the same family and parameters.
+
+    It matters to forecasts that ask for a gain: there configurations compete inside the run, and not versions.
+    """
+    asked = job.promotion
+    if job.task != "forecast" or asked.rule != "better" or not asked.min_gain or len(job.models) < 2:
+        return None
+    try:
+        champions = registry.models(job.name, alias=asked.alias, limit=None)
+    except NotFoundError:  # the first run, or the first with this alias
+        return None
+    then: dict[tuple[str, str], CandidateSpec] = {}
+    for run_id in set(champions.column("run_id").to_pylist()):
+        for candidate in Job.from_dict(json.loads(registry.run(run_id).job)).models:
+            then[run_id, candidate.name] = candidate
+    found: dict[str, str] = {}
+    for line in champions.select(["key_id", "run_id", "candidate"]).to_pylist():
+        was = then.get((line["run_id"], line["candidate"]))
+        for now in job.models:
+            if was is not None and (now.family, now.params) == (was.family, was.params):
+                found[line["key_id"]] = now.name
+    return tuple(found.get(key_id) for key_id in manifest.column("key_id").to_pylist())
 
 
 def _scope(job: Job, resolved: Resolved, selection: Selection) -> Scope:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 
+import numpy as np
+
 from manymodels.compute.sandbox import Raised
 from manymodels.exceptions import NotFoundError, UsageError
 from manymodels.job.runner import reraise, runner_for
@@ -38,9 +40,10 @@ def replay_key(registry: Registry, record: RunRecord, *, key: str | None, key_id
     store = script.settings.store
     if key_id is None:
         key_id = chosen_key(parse_pairs(str(key)), store.details.key_kinds)
-    keys = store.manifest.filter(pc.equal(store.manifest.column("key_id"), key_id))
-    if keys.num_rows == 0:
+    place = pc.index(store.manifest.column("key_id"), key_id).as_py()
+    if place < 0:
         raise NotFoundError(f"run {record.id} has no key {key or key_id}", run=record.id)
+    keys = script.keys(np.array([place]))
     fit = script.settings.fit
     runner = runner_for(registry.storage, fit.code, isolated=False, threads=fit.spec.threads)
     payload = BatchPayload(settings=fit, keys=keys)

@@ -11,21 +11,32 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from manymodels.artifacts.code import code_path
 from manymodels.job.code import snapshot
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
-from manymodels.job.settings import CodeSnapshot, FitSettings, RunSettings, load_settings, write_settings
+from manymodels.job.settings import (
+    CodeSnapshot,
+    FitSettings,
+    RowLimit,
+    RunSettings,
+    load_settings,
+    write_settings,
+)
 from manymodels.partitioning.listing import registered_keys
 from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
+from manymodels.planning.memory import BATCH_SHARE, VALUE_BYTES
 from manymodels.records import BatchTask
 from manymodels.registry import RunRecord
 from manymodels.storage import Storage
+from manymodels.training.batch import INCUMBENT
 from manymodels.training.outcome_table import parquet_bytes, read_parquet
 from manymodels.training.prepare import Prepared
 from manymodels.training.rungs import RungTask, rung_tasks
+from manymodels.training.scouts import scouts
 from manymodels.training.worker import WorkSettings
 
 if TYPE_CHECKING:
@@ -43,8 +54,8 @@ class RunScript:
     Attributes:
         run_id: The run.
         settings: What its fits need.
-        plan: ``key_id``, ``state`` and ``reason`` (settled keys), ``batch`` (null for settled keys), in the
-            manifest's order.
+        plan: ``key_id``, ``state`` and ``reason`` (settled keys), ``batch`` (null for settled keys), and where it matters
+            ``incumbent`` (the candidate that the key's champion is of), in the manifest's order.
         work: What workers need.
         rungs: The ladder's models to fit, after the keys; empty when none is due.
     """
@@ -75,6 +86,11 @@ class RunScript:
         """Batches, the rungs' included."""
         return self.key_batches + len(self.rungs)
 
+    @property
+    def planned(self) -> int:
+        """Keys to try."""
+        return int(self.plan.num_rows - self.plan.column("batch").null_count)
+
     def settled(self) -> pa.Table:
         """Keys that the plan settled without training: ``key_id``, ``level``, ``state``, ``reason``."""
         import pyarrow as pa
@@ -85,17 +101,23 @@ class RunScript:
             "level", pa.array([""] * rest.num_rows, pa.string())
         )
 
+    def keys(self, places: npt.NDArray[np.int64]) -> pa.Table:
+        """Some keys as batches have them: rows of the manifest, with ``INCUMBENT`` where it matters."""
+        found = self.settings.store.manifest.take(places)
+        if INCUMBENT in self.plan.column_names:
+            found = found.append_column(INCUMBENT, self.plan.column(INCUMBENT).take(places))
+        return found.combine_chunks()
+
     def tasks(self) -> Iterator[BatchTask]:
-        """The run's batches, longest first as packed; the rungs' last."""
+        """The run's batches: the scouts, then longest first as packed; the rungs' last."""
         batch = self.plan.column("batch").to_numpy(zero_copy_only=False)
         training = np.flatnonzero(~np.isnan(batch))
         numbers = batch[training].astype(np.int64)
         order = np.argsort(numbers, kind="stable")
         bounds = np.searchsorted(numbers[order], np.arange(self.key_batches + 1))
-        manifest = self.settings.store.manifest
         for number in range(self.key_batches):
             rows = np.sort(training[order[bounds[number] : bounds[number + 1]]])
-            yield BatchTask(self.run_id, number, manifest.take(rows).combine_chunks(), self.work)
+            yield BatchTask(self.run_id, number, self.keys(rows), self.work)
         for place, task in enumerate(self.rungs):
             work = replace(self.work, rung=task.rung)
             yield BatchTask(self.run_id, self.key_batches + place, task.keys, work)
@@ -116,7 +138,7 @@ def write_script(prepared: Prepared) -> RunScript:
     job, resolved, registry = prepared.job, prepared.resolved, prepared.registry
     plan = prepared.plan
     training = plan.training
-    packed = pack(plan.table["seconds"].to_numpy()[training], workers=_workers(job))
+    packed = _packed(prepared, training)
     batch = np.full(len(plan.table), -1, dtype=np.int64)
     for number, places in enumerate(packed):
         batch[training[places]] = number
@@ -129,6 +151,8 @@ def write_script(prepared: Prepared) -> RunScript:
             "batch": pa.array(batch, pa.int64(), mask=batch < 0),
         }
     )
+    if prepared.incumbents is not None:
+        table = table.append_column(INCUMBENT, pa.array(prepared.incumbents, pa.string()))
     every = rung_tasks(job, resolved.store.manifest)
     due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
     rungs = tuple(every) if due else ()
@@ -148,6 +172,8 @@ def write_script(prepared: Prepared) -> RunScript:
             evaluation=job.evaluation,
             metric=resolved.metric,
             seed=job.training.seed,
+            max_rows=RowLimit.of(job),
+            min_gain=job.promotion.min_gain,
         ),
         isolated=isolation == "process"
         or (isolation == "auto" and any(f.isolated for f in resolved.families)),
@@ -233,6 +259,24 @@ def _registered_keys(store: PartitionStore, rungs: tuple[RungTask, ...]) -> pa.T
 def _rung_display(task: RungTask) -> str:
     values = ", ".join(str(value) for value in task.key.values)
     return f"{task.rung.level}({values})" if values else task.rung.level
+
+
+def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Places in ``training`` by batch: the scouts, then the others, longest first."""
+    job = prepared.job
+    first = scouts(prepared.resolved.store.manifest, training, job.training.seed)
+    others = np.setdiff1d(np.arange(len(training)), first)
+    table = prepared.plan.table
+    costs = table["seconds"].to_numpy()[training[others]]
+    rows = table["rows"].to_numpy()[training[others]]
+    packed = pack(
+        costs,
+        workers=_workers(job),
+        sizes=rows * float(len(prepared.resolved.roles.columns) * VALUE_BYTES),
+        room=job.training.memory / BATCH_SHARE,
+    )
+    packed = [others[places] for places in packed]
+    return [first, *packed] if len(first) else packed
 
 
 def _workers(job: Job) -> int:

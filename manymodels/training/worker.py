@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from manymodels.job.runner import runner_for
@@ -21,6 +22,7 @@ from manymodels.records import (
 from manymodels.storage import Storage
 from manymodels.training.batch import BatchPayload, Rung
 from manymodels.training.outcome_table import outcome_table, panel_table, parquet_bytes
+from manymodels.training.oversized import oversized, untried
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from manymodels.artifacts.segments import SegmentMeta
 
 __all__ = ["WorkSettings", "run_batch", "task_name"]
+
+_NOBODY: Blame = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,23 @@ def run_batch(task: BatchTask) -> BatchReceipt:
         ComputeError: The child died again and again before it started any key.
         StoreError: A file could not be read or written.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     began = time.perf_counter()
     settings: WorkSettings = task.settings
     batch = _Batch(task, settings)
     if settings.rung is not None:
         batch.fit_singly(task.keys, [settings.rung.key_id])
     else:
-        rest = batch.fit_at_once() if settings.batched else task.keys
+        blame = oversized(task.keys, settings.fit, settings.memory)
+        large = pc.is_in(task.keys.column("key_id"), pa.array(list(blame), pa.string()))
+        rest = task.keys.filter(pc.invert(large))
+        if settings.batched and rest.num_rows:
+            rest = batch.fit_at_once(rest)
+        rest = pa.concat_tables([rest, task.keys.filter(large)])
         if rest.num_rows:
-            batch.fit_singly(rest, rest.column("key_id").to_pylist())
+            batch.fit_singly(rest, rest.column("key_id").to_pylist(), blame)
     table = batch.outcomes()
     path = f"runs/{task.run_id}/outcomes/{task.batch:06d}-{uuid.uuid4().hex[:8]}.parquet"
     batch.storage.write(path, parquet_bytes(table))
@@ -116,15 +128,15 @@ class _Batch:
 
         return pa.concat_tables(self._tables).combine_chunks()
 
-    def fit_at_once(self) -> pa.Table:
-        """Fit with the batched trainers; the keys that they leave."""
+    def fit_at_once(self, keys: pa.Table) -> pa.Table:
+        """Fit keys with the batched trainers; those that they leave."""
         import pyarrow as pa
 
         from manymodels.artifacts.columns import CODEC, to_table
         from manymodels.artifacts.segments import write_models
         from manymodels.training.panel import train_panel, trainers_of
 
-        fit, keys = self.settings.fit, self.task.keys
+        fit = self.settings.fit
         trainers = trainers_of(fit)
         if trainers is None:
             return keys
@@ -141,12 +153,18 @@ class _Batch:
             self._tables.append(panel_table(theirs, models.facts, info.path))
         return keys.take(pa.array(fitted.rest))
 
-    def fit_singly(self, keys: pa.Table, key_ids: list[str]) -> None:
-        """Fit one by one, in the sandbox; a rung is one model over all the keys' rows."""
+    def fit_singly(self, keys: pa.Table, key_ids: list[str], blame: Blame = _NOBODY) -> None:
+        """Fit one by one, in the sandbox; a rung is one model over all the keys' rows.
+
+        Args:
+            keys: Rows of the manifest.
+            key_ids: Theirs, or the rung's.
+            blame: Candidates that are not to be tried.
+        """
         from manymodels.artifacts.segments import write_segment
 
         settings, rung = self.settings, self.settings.rung
-        found = _fit(self.task.run_id, keys, settings)
+        found = _fit(self.task.run_id, keys, settings, blame)
         done = [found[key_id] for key_id in key_ids]
         places: dict[str, tuple[str, int]] = {}
         trained = [number for number, outcome in enumerate(done) if outcome.state == "trained"]
@@ -178,14 +196,19 @@ class _Batch:
         )
 
 
-def _fit(run_id: str, keys: pa.Table, settings: WorkSettings) -> dict[str, KeyOutcome]:
+def _fit(run_id: str, keys: pa.Table, settings: WorkSettings, blame: Blame) -> dict[str, KeyOutcome]:
     fit, rung = settings.fit, settings.rung
+    done = {key: untried(key, blame[key], fit) for key in blame if len(blame[key]) == len(fit.candidates)}
+    tried = [key_id not in done for key_id in keys.column("key_id").to_pylist()]
+    if not any(tried):
+        return done
+    keys = keys.filter(tried)
 
     def payload(left: pa.Table, blame: Blame) -> BatchPayload:
         # A rung is one model over all the rows of its sample, whoever's they are.
         return BatchPayload(fit, left if rung is None else keys, rung, blame)
 
-    return supervise(
+    return done | supervise(
         runner_for(
             Storage.at(fit.storage_root), fit.code, isolated=settings.isolated, threads=fit.spec.threads
         ),
@@ -197,4 +220,5 @@ def _fit(run_id: str, keys: pa.Table, settings: WorkSettings) -> dict[str, KeyOu
         timeout=settings.timeout,
         memory=settings.memory,
         retries=settings.retries,
+        blame=blame,
     )

@@ -58,6 +58,7 @@ def test_how_the_rows_are_found_is_not_in_it(data):
     "fields",
     [
         {"models": ["naive"]},
+        {"training": {"max_rows": 100}},
         {"models": ["naive", {"ets": {"trend": None}}]},
         {"forecast": {"horizon": 7}},
         {"evaluation": {"metric": "smape"}},

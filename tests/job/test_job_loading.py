@@ -329,7 +329,7 @@ def test_a_field_of_a_section_in_its_short_form_can_be_overridden():
         ("data.ignore=[a", "--set data.ignore:1: not valid YAML: while parsing a flow sequence, expected ',' or ']', "
          "but got '<stream end>'"),
         ("training={timeout: 1s, x: 2}", "--set training: unknown field `training.x`; `training` takes only, timeout, "
-         "memory, deadline, retries, isolation, max_failed, seed"),
+         "memory, max_rows, deadline, retries, isolation, max_failed, seed"),
     ],
 )  # fmt: skip
 def test_errors_name_the_flag(flag, message):

@@ -32,6 +32,20 @@ def test_every_key_is_in_exactly_one_batch_and_limits_hold(costs, workers, limit
             assert array[batch].sum() <= 12.0
 
 
+@settings(deadline=None, max_examples=200)
+@given(
+    keys=st.lists(st.tuples(seconds, st.floats(0.0, 200.0)), max_size=300),
+    room=st.floats(1.0, 1000.0),
+)
+def test_a_batch_has_room_for_the_rows_of_its_keys(keys, room):
+    costs, sizes = np.array([key[0] for key in keys]), np.array([key[1] for key in keys])
+    batches = pack(costs, workers=4, sizes=sizes, room=room)
+    assert sorted(int(i) for batch in batches for i in batch) == list(range(len(keys)))
+    for batch in batches:
+        assert len(batch) == 1 or sizes[batch].sum() <= room * (1 + 1e-9)
+        assert (np.diff(batch) > 0).all()
+
+
 @settings(deadline=None, max_examples=100)
 @given(costs=st.lists(st.floats(1e-4, 20.0), min_size=1, max_size=300), workers=st.integers(1, 8))
 def test_batches_come_longest_first(costs, workers):

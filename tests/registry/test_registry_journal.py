@@ -115,14 +115,24 @@ def test_messages_that_no_database_takes_are_kept_readable(registry: Registry, f
     assert {line.message for line in registry.failures(run.id)} == {"zero␀byte", "'; DROP TABLE failures; --"}
 
 
-def test_many_different_failures_are_kept_apart(registry: Registry, fleet: Fleet) -> None:
+def test_messages_that_differ_in_more_than_values_are_shown_as_what_they_have_in_common(
+    registry: Registry, fleet: Fleet
+) -> None:
     names = [
         f"key-{chr(97 + number // 26 // 26)}{chr(97 + number // 26 % 26)}{chr(97 + number % 26)}"
         for number in range(2_500)
     ]
+    run = fleet.train({"x": 1.0}, failed={name: f"well {name} is broken" for name in names})
+    (line,) = registry.failures(run.id)
+    assert (line.message, line.count) == ("well … is broken", 2_500)
+    assert line.keys == tuple(f"store={name}" for name in names[:5])
+    assert counts(registry)["signatures"] == 2_500
+
+
+def test_a_few_different_messages_are_kept_apart(registry: Registry, fleet: Fleet) -> None:
+    names = [f"key-{chr(97 + number)}" for number in range(10)]
     run = fleet.train({"x": 1.0}, failed={name: f"broken {name}" for name in names})
-    failures = registry.failures(run.id)
-    found = {line.message: (line.count, line.keys) for line in failures}
+    found = {line.message: (line.count, line.keys) for line in registry.failures(run.id)}
     assert found == {f"broken {name}": (1, (f"store={name}",)) for name in names}
 
 

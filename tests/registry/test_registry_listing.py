@@ -31,6 +31,7 @@ def test_models_are_listed_page_by_page_in_the_order_of_their_keys(
         "metric": 0.0,
         "cutoff": 1_700_000_000_000_000,
         "seconds": 0.25,
+        "stale_since": None,
     }
     assert registry.models("store-sales", limit=None).num_rows == 30
 
@@ -70,6 +71,28 @@ def test_a_filter_that_is_no_expression_over_the_columns_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="no filter over models"):
         registry.models("store-sales", where=where)
+
+
+def test_champions_of_keys_that_failed_since_are_stale(registry: Registry, fleet: Fleet) -> None:
+    fleet.train({"a": 1.0, "b": 1.0, "c": 1.0})
+    fleet.train({"a": 0.5}, failed={"b": "singular", "c": "singular", "d": "singular"})
+    fleet.train({"b": 2.0})  # no better than its champion, which is not stale for all that
+
+    def stale() -> dict[str, str | None]:
+        table = registry.models("store-sales")
+        return dict(
+            zip(table.column("key").to_pylist(), table.column("stale_since").to_pylist(), strict=True)
+        )
+
+    assert stale() == {"store=a": None, "store=b": None, "store=c": "store-sales-000002"}
+    found = registry.models("store-sales", where="stale_since IS NOT NULL")
+    assert found.column("key").to_pylist() == ["store=c"]
+    assert registry.model_history("store-sales", fleet.key_id("c")).stale_since == "store-sales-000002"
+    served = registry.served("store-sales")
+    assert served.column("stale_since").to_pylist() == [None, None, "store-sales-000002"]
+    assert fleet.served() == {"a": 2, "b": 1, "c": 1}
+    fleet.train({"c": 3.0})
+    assert stale()["store=c"] is None
 
 
 def test_an_alias_that_is_not_there_names_the_nearest(registry: Registry, numbered: Fleet) -> None:

@@ -147,7 +147,8 @@ def test_never_promotes_nothing_and_decides_nothing(fleet: Fleet, promotion: Pro
 
 def test_a_run_over_its_gate_promotes_nothing_and_the_next_one_decides(fleet: Fleet) -> None:
     fleet.train({"a": 2.0, "b": 2.0})
-    gated = fleet.train({"a": 1.0, "b": 3.0}, publish={"state": "failed_gate"})
+    gated = fleet.train({"a": 1.0, "b": 3.0}, publish={"state": "failed_gate", "reason": "2 of 4 failed"})
+    assert gated.reason == "2 of 4 failed"
     assert gated.state == "failed_gate"
     assert gated.promoted == 0
     assert fleet.served() == {"a": 1, "b": 1}
@@ -201,6 +202,19 @@ def test_runs_published_out_of_order_leave_the_newest_as_the_latest(registry: Re
     assert fleet.served("latest") == {"a": 2, "b": 1}
     assert fleet.served() == {"a": 2, "b": 1}
     assert registry.history("store-sales").column("version").to_pylist() == [2, 1]
+
+
+def test_a_run_that_a_newer_one_overtook_is_told(registry: Registry, fleet: Fleet) -> None:
+    slow, fast = fleet.start(["a", "b", "c"]), fleet.start(["a", "b", "d"])
+    registry.journal(fleet.receipt(slow, {"a": 1.0, "b": 1.0, "c": 1.0}))
+    registry.journal(fleet.receipt(fast, {"a": 2.0, "b": 2.0, "d": 2.0}))
+    assert fleet.publish(fast) == 3
+    assert fleet.publish(slow) == 1
+    assert registry.overtaken(slow.id) == {fast.id: 2}
+    assert registry.overtaken(fast.id) == {}
+    later = fleet.train({"a": 0.1, "c": 0.1})
+    assert registry.overtaken(slow.id) == {fast.id: 2}  # what came after it did not overtake it
+    assert registry.overtaken(later.id) == {}
 
 
 def test_model_sets_do_not_touch_each_other(registry: Registry, fleet: Fleet) -> None:

@@ -53,13 +53,14 @@ def choose(
     evaluation: EvaluationSpec = EvaluationSpec(),  # noqa: B008 - frozen
     metric: Metric | None = MAE,
     blamed: dict[str, AttemptFailure] | None = None,
+    **more: Any,
 ) -> tuple[KeyFit, list[str]]:
     """What became of the key, and the candidates in the order in which they were started."""
     candidates = [
         (CandidateSpec(name=name, family="constant", params={"of": name}), family)
         for name, family in families.items()
     ]
-    steps = fit_key(rows, candidates, spec, evaluation, metric, blamed=blamed or {})
+    steps = fit_key(rows, candidates, spec, evaluation, metric, blamed=blamed or {}, **more)
     started = []
     while True:
         try:
@@ -320,3 +321,38 @@ def test_anomaly_detectors_compete_on_the_label() -> None:
     families = {"against": Detector(-1.0), "for": Detector(1.0)}
     found, _ = choose(families, rows=rows, spec=spec, metric=METRICS["average_precision"])
     assert (found.candidate, found.metric) == ("for", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("incumbent", "min_gain", "winner"),
+    [
+        ("far", 0.0, "near"),
+        ("far", 0.4, "near"),
+        ("far", 0.6, "far"),
+        ("near", 0.6, "near"),
+        ("gone", 0.6, "near"),
+        (None, 0.6, "near"),
+        ("broken", 0.6, "near"),
+    ],
+)
+def test_another_configuration_must_beat_the_champions_by_the_gain_asked_for(
+    incumbent: str | None, min_gain: float, winner: str
+) -> None:
+    def fail(rows: Rows) -> None:
+        raise ValueError("broken")
+
+    # The last four targets are 16 to 19: errors of 2 and of 4.
+    families = {"far": Constant(13.5), "near": Constant(15.5), "broken": Constant(17.5, fail)}
+    fit, _ = choose(families, incumbent=incumbent, min_gain=min_gain)
+    assert fit.candidate == winner
+    assert [score.candidate for score in fit.scores] == ["near", "far", "broken"]
+
+
+def test_an_incumbent_that_cannot_be_refitted_gives_way() -> None:
+    def fail_on_all(rows: Rows) -> None:
+        if len(rows) == 20:
+            raise ValueError("too many")
+
+    families = {"far": Constant(13.5, fail_on_all), "near": Constant(15.5)}
+    fit, started = choose(families, incumbent="far", min_gain=0.9)
+    assert (fit.candidate, started) == ("near", ["far", "near", "far", "near"])
