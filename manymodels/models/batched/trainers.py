@@ -23,6 +23,9 @@ _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.simple:SeasonalNaive": f"{_HERE}.simple:BatchedLastSeason.seasonal",
     f"{_FORECAST}.simple:Drift": f"{_HERE}.simple:BatchedDrift.of",
     "manymodels.models.tabular.family:SklearnFamily": f"{_HERE}.linear:BatchedLinear.of",
+    f"{_FORECAST}.ets:Ets": f"{_HERE}.smoothing:BatchedEts",
+    f"{_FORECAST}.ets:HoltWinters": f"{_HERE}.smoothing:BatchedEts",
+    f"{_FORECAST}.theta:Theta": f"{_HERE}.smoothing:BatchedTheta",
 }
 """Class of a family to what makes its batched trainer, or None where these parameters have none."""
 
@@ -31,6 +34,8 @@ _SCHEMAS: dict[str, str] = {
     "last_season/1": f"{_HERE}.simple:LastSeasons",
     "drift/1": f"{_HERE}.simple:Drifts",
     "linear/1": f"{_HERE}.linear:LinearModels",
+    "smoothing/1": f"{_HERE}.smoothing:Smoothings",
+    "theta/1": f"{_HERE}.smoothing:Thetas",
 }
 """Every schema that was ever written, and the class that reads it."""
 
