@@ -303,6 +303,13 @@ def _search(
     normal, gradient, step = np.empty((size, size)), np.empty(size), np.empty(size)
     below, above, trial = np.empty(size), np.empty(size), numbers.copy()
     squares = _run(y, numbers, form, places, errors)[0]
+    if squares == math.inf:
+        # Plain smoothing of a positive target stays positive.
+        numbers[BETA], numbers[GAMMA], numbers[LEVEL] = 0.0, 0.0, y.mean()
+        numbers[SLOPE] = 1.0 if form[1] == MULTIPLIES else 0.0
+        numbers[PLACES:] = 1.0 if form[2] == MULTIPLIES else 0.0
+        trial[:] = numbers
+        squares = _run(y, numbers, form, places, errors)[0]
     damping, growth, idle = 1e-3, 2.0, 0
     for _ in range(rounds):
         if squares <= _NOTHING * len(y) or idle == 2:
@@ -408,19 +415,17 @@ def fit_each(
         y = (values - centre) / scale
         _guess(y, form, guess)
         least = math.inf
-        for start in range(len(starts)):
-            tried[:] = guess
-            tried[:LEVEL] = starts[start]
-            if not math.isfinite(_run(y, tried, form, places, residuals)[0]):
-                # Plain smoothing of a positive target stays positive.
-                tried[BETA], tried[GAMMA], tried[LEVEL] = 0.0, 0.0, y.mean()
-                tried[SLOPE] = 1.0 if form[1] == MULTIPLIES else 0.0
-                tried[PLACES:] = 1.0 if form[2] == MULTIPLIES else 0.0
-            squares = _search(y, tried, form, free, bounds, _TRIAL, places, residuals)
-            if start == 0 or squares < least:
+        for start in range(len(starts) + 1):
+            final = start == len(starts)
+            if final:
+                tried[:] = numbers
+            else:
+                tried[:] = guess
+                tried[:LEVEL] = starts[start]
+            squares = _search(y, tried, form, free, bounds, _ROUNDS if final else _TRIAL, places, residuals)
+            if final or start == 0 or squares < least:
                 least = squares
                 numbers[:] = tried
-        _search(y, numbers, form, free, bounds, _ROUNDS, places, residuals)
         _, level, slope = _run(y, numbers, form, places, residuals)
         for j in range(season):
             ends[n, 2 + j] = places[(len(y) + j) % season]
