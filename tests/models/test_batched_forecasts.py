@@ -23,7 +23,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "holt_winters": ("holt_winters", {}),
     "holt_winters_mul": ("holt_winters", {"seasonal": "mul"}),
     "theta": ("theta", {}),
+    "croston": ("croston", {}),
+    "croston_sba": ("croston", {"variant": "sba", "alpha": 0.3}),
+    "tsb": ("tsb", {"beta": 0.2}),
 }
+POSITIVE = ("ets_mul", "holt_winters_mul", "croston", "croston_sba", "tsb")
+"""Cases that need a positive target."""
 
 
 def _future(panel: Panel, horizon: int = 9) -> Panel:
@@ -52,7 +57,7 @@ def test_a_batched_fit_gives_the_models_of_fits_one_by_one(case: str, seed: int)
 
 @pytest.mark.parametrize("case", CASES)
 def test_bounds_and_limits_are_those_of_the_family(case: str) -> None:
-    compared = _compared(case, 4, levels=(50.0,), non_negative=True, signed="mul" not in case)
+    compared = _compared(case, 4, levels=(50.0,), non_negative=True, signed=case not in POSITIVE)
     assert len(compared.fit.places) > 8
 
 

@@ -26,6 +26,8 @@ _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.ets:Ets": f"{_HERE}.smoothing:BatchedEts",
     f"{_FORECAST}.ets:HoltWinters": f"{_HERE}.smoothing:BatchedEts",
     f"{_FORECAST}.theta:Theta": f"{_HERE}.smoothing:BatchedTheta",
+    f"{_FORECAST}.intermittent:Croston": f"{_HERE}.intermittent:BatchedDemand",
+    f"{_FORECAST}.intermittent:Tsb": f"{_HERE}.intermittent:BatchedDemand",
 }
 """Class of a family to what makes its batched trainer, or None where these parameters have none."""
 
@@ -36,6 +38,8 @@ _SCHEMAS: dict[str, str] = {
     "linear/1": f"{_HERE}.linear:LinearModels",
     "smoothing/1": f"{_HERE}.smoothing:Smoothings",
     "theta/1": f"{_HERE}.smoothing:Thetas",
+    "croston/1": f"{_HERE}.intermittent:Intervals",
+    "tsb/1": f"{_HERE}.intermittent:Chances",
 }
 """Every schema that was ever written, and the class that reads it."""
 
