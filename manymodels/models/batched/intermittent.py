@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from manymodels.models.batched.contract import Ints, Panel, PanelFit
+from manymodels.models.batched.contract import Ints, Panel, PanelFit, lists
 from manymodels.models.batched.forecasts import ForecastColumns, shared_of
 from manymodels.models.batched.series import SeriesPanel
 from manymodels.models.contract import FitSpec, Floats
@@ -121,7 +121,7 @@ class BatchedDemand:
         common = {
             "origin": series.origin,
             "size": size,
-            "ratios": pa.FixedSizeListArray.from_arrays(pa.array(ratios.ravel()), len(SHARES)),
+            "ratios": lists(ratios),
         }
         if isinstance(family, Tsb):
             table = pa.table({**common, "probability": chance})

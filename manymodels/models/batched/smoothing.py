@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from manymodels.models.batched.contract import Ints, Panel, PanelFit, segment_sums
+from manymodels.models.batched.contract import Ints, Panel, PanelFit, lists, segment_sums
 from manymodels.models.batched.forecasts import ForecastColumns, shared_of
 from manymodels.models.batched.series import SeriesPanel
 from manymodels.models.contract import FitSpec, Floats
@@ -23,11 +22,6 @@ from manymodels.models.forecast.smoothing import Form, Weights, smooth
 from manymodels.models.forecast.theta import LEAST, FittedTheta, Theta, fit_thetas, remembered
 
 __all__ = ["BatchedEts", "BatchedTheta", "Smoothings", "Thetas"]
-
-
-def _lists(values: npt.NDArray[np.float64]) -> pa.Array:
-    """An array of shape (keys, size) as a column of lists of one size."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _sigma(errors: Floats, series: SeriesPanel, parameters: int) -> Floats:
@@ -127,7 +121,7 @@ class BatchedEts:
                 **dict(zip(("alpha", "beta", "gamma", "phi"), found.weights.T.copy(), strict=True)),
                 "level": found.last[:, 0],
                 "slope": found.last[:, 1],
-                "season": _lists(found.last[:, 2:]),
+                "season": lists(found.last[:, 2:]),
                 "sigma": _sigma(found.errors, series, form.size),
             }
         )
@@ -174,7 +168,7 @@ class BatchedTheta:
                 "alpha": found.alpha,
                 "slope": found.slope,
                 "level": found.level,
-                "season": _lists(found.season),
+                "season": lists(found.season),
                 "factors": found.factors,
                 "length": series.lengths,
                 "sigma": _sigma(found.errors, series, 3),

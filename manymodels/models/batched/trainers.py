@@ -16,6 +16,7 @@ __all__ = ["columns_of", "trainer_of"]
 
 _HERE = "manymodels.models.batched"
 _FORECAST = "manymodels.models.forecast"
+_ANOMALY = "manymodels.models.anomaly"
 
 _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.simple:Mean": f"{_HERE}.simple:BatchedMean.of",
@@ -28,6 +29,8 @@ _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.theta:Theta": f"{_HERE}.smoothing:BatchedTheta",
     f"{_FORECAST}.intermittent:Croston": f"{_HERE}.intermittent:BatchedDemand",
     f"{_FORECAST}.intermittent:Tsb": f"{_HERE}.intermittent:BatchedDemand",
+    f"{_ANOMALY}.ewma:Ewma": f"{_HERE}.anomaly:BatchedEwma",
+    f"{_ANOMALY}.robust_zscore:RobustZscore": f"{_HERE}.anomaly:BatchedZscore.of",
 }
 """Class of a family to what makes its batched trainer, or None where these parameters have none."""
 
@@ -40,6 +43,8 @@ _SCHEMAS: dict[str, str] = {
     "theta/1": f"{_HERE}.smoothing:Thetas",
     "croston/1": f"{_HERE}.intermittent:Intervals",
     "tsb/1": f"{_HERE}.intermittent:Chances",
+    "ewma/1": f"{_HERE}.anomaly:Charts",
+    "robust_zscore/1": f"{_HERE}.anomaly:Zscores",
 }
 """Every schema that was ever written, and the class that reads it."""
 
