@@ -26,8 +26,19 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "croston": ("croston", {}),
     "croston_sba": ("croston", {"variant": "sba", "alpha": 0.3}),
     "tsb": ("tsb", {"beta": 0.2}),
+    "lag_regression": ("lag_regression", {}),
+    "lag_regression_log": (
+        "lag_regression",
+        {"transform": "log", "rolling": [3, 7], "params": {"alpha": 3.0}},
+    ),
+    "lag_regression_difference": ("lag_regression", {"transform": "seasonal_difference", "lags": [1, 2, 8]}),
+    "lag_regression_calendar": (
+        "lag_regression",
+        {"lags": [2], "calendar": ["season", "trend", "closure", "month"]},
+    ),
+    "lag_regression_squares": ("lag_regression", {"estimator": "sklearn.linear_model.LinearRegression"}),
 }
-POSITIVE = ("ets_mul", "holt_winters_mul", "croston", "croston_sba", "tsb")
+POSITIVE = ("ets_mul", "holt_winters_mul", "croston", "croston_sba", "tsb", "lag_regression_log")
 """Cases that need a positive target."""
 
 

@@ -29,6 +29,7 @@ _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.theta:Theta": f"{_HERE}.smoothing:BatchedTheta",
     f"{_FORECAST}.intermittent:Croston": f"{_HERE}.intermittent:BatchedDemand",
     f"{_FORECAST}.intermittent:Tsb": f"{_HERE}.intermittent:BatchedDemand",
+    f"{_FORECAST}.lag_regression:LagRegression": f"{_HERE}.lag_regression:BatchedLagRegression.of",
     f"{_ANOMALY}.ewma:Ewma": f"{_HERE}.anomaly:BatchedEwma",
     f"{_ANOMALY}.robust_zscore:RobustZscore": f"{_HERE}.anomaly:BatchedZscore.of",
 }
@@ -43,6 +44,7 @@ _SCHEMAS: dict[str, str] = {
     "theta/1": f"{_HERE}.smoothing:Thetas",
     "croston/1": f"{_HERE}.intermittent:Intervals",
     "tsb/1": f"{_HERE}.intermittent:Chances",
+    "lag_regression/1": f"{_HERE}.lag_regression:LagRegressions",
     "ewma/1": f"{_HERE}.anomaly:Charts",
     "robust_zscore/1": f"{_HERE}.anomaly:Zscores",
 }
