@@ -289,7 +289,9 @@ def _moving_ranges(values: Floats, panel: Panel) -> Floats:
 
 def _ordered(column: Floats, panel: Panel) -> tuple[Floats, Ints]:
     """Each key's values in order, missing ones last, and how many are not missing."""
-    ordered = column[np.lexsort((column, panel.owner))]
+    from manymodels.models.batched.anomaly_kernel import sort_each
+
+    ordered = sort_each(np.array(column), panel.offsets)
     return ordered, np.bincount(panel.owner[~np.isnan(column)], minlength=len(panel))
 
 

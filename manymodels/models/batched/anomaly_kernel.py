@@ -1,4 +1,4 @@
-"""The compiled recursions of anomaly detection: moving averages and moving medians of many keys."""
+"""The compiled loops of anomaly detection: order, moving averages and moving medians of many keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from manymodels.models.batched.contract import Ints
 from manymodels.models.compiled import compiled
 from manymodels.models.contract import Floats
 
-__all__ = ["moving_averages", "moving_medians"]
+__all__ = ["moving_averages", "moving_medians", "sort_each"]
 
 
 @compiled
@@ -86,3 +86,12 @@ def moving_medians(
                     ordered[place] = whole[t]
                     count += 1
     return medians
+
+
+@compiled
+def sort_each(column: Floats, offsets: Ints) -> Floats:
+    """Each key's values in order, missing ones last; ``offsets`` say where they are. Shape (rows,)."""
+    ordered = np.empty(len(column))
+    for n in range(len(offsets) - 1):
+        ordered[offsets[n] : offsets[n + 1]] = np.sort(column[offsets[n] : offsets[n + 1]])
+    return ordered
