@@ -120,15 +120,15 @@ def test_an_import_path_as_a_forecast_family_is_told_where_it_belongs() -> None:
 def test_only_code_that_is_not_our_own_is_isolated() -> None:
     own = ["mean", "naive", "seasonal_naive", "drift", "ets", "holt_winters", "theta", "croston", "tsb"]
     assert not any(_build(name).isolated for name in own)
+    assert not _build("ets", seasonal="mul").isolated
     assert not _build("lag_regression").isolated
     assert _build("lag_regression", estimator="sklearn.svm.SVR").isolated
     assert _build("lag_regression", params={"solver": "lsqr"}).isolated
     assert _build("sarimax").isolated
-    assert _build("ets", seasonal="mul").isolated
 
 
 def test_the_library_is_what_fits() -> None:
-    assert _build("ets").library == "scipy"
-    assert _build("ets", error="mul").library == "statsmodels"
+    assert _build("ets").library == "numba"
+    assert _build("sarimax").library == "statsmodels"
     assert _build("lag_regression", estimator="sklearn.svm.SVR").library == "sklearn"
     assert _build("naive").library == ""

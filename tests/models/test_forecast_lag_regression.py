@@ -485,3 +485,14 @@ def test_periods_without_a_row_are_lags_but_no_lesson() -> None:
     gappy = model.fit(without(data, 60, 61, 62), spec(levels=()))
     whole = model.fit(Rows(data), spec(levels=()))
     assert gappy.regressor.weights == pytest.approx(whole.regressor.weights, abs=0.1)
+
+
+def test_a_known_future_feature_that_is_always_the_same_says_nothing_even_with_holes() -> None:
+    values, price = weekly(154), np.full(154, 0.1)  # whose mean is not 0.1 to the last bit
+    price[::9] = np.nan
+    whole = rows(values, price=price)
+    given = spec(features=("price",), known_future=("price",))
+    found = family("lag_regression").fit(whole.part(0, 140), given).predict(whole.part(140, 154))
+    plain = family("lag_regression").fit(whole.part(0, 140), spec()).predict(whole.part(140, 154))
+    there = ~np.isnan(price[140:])
+    np.testing.assert_allclose(found["prediction"][there], plain["prediction"][there], rtol=1e-12)

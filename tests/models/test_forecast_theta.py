@@ -8,8 +8,14 @@ from forecast_cases import family, frame, rows, spec, weekly
 from statsmodels.tsa.forecasting.theta import ThetaModel
 from statsmodels.tsa.seasonal import seasonal_decompose
 
-from manymodels.models.forecast.theta import _season
+from manymodels.models.forecast.theta_kernel import season_of
 from manymodels.records import Rows
+
+
+def _season(values: Any, season: int, factors: bool) -> Any:
+    places = np.empty(season)
+    season_of(values, factors, places)
+    return places
 
 
 def _trended(length: int, seed: int = 0) -> np.ndarray[Any, Any]:

@@ -22,9 +22,9 @@ from manymodels.models.fixed import FixedModel
 from manymodels.models.tabular.columns import numbers
 from manymodels.records import Rows
 
-__all__ = ["Ewma", "EwmaModel"]
+__all__ = ["RANGE_TO_SIGMA", "Ewma", "EwmaModel", "chart_scores"]
 
-_RANGE_TO_SIGMA = 1.128
+RANGE_TO_SIGMA = 1.128
 """Mean moving range of two values in standard deviations of a normal distribution, d2 (Montgomery, table VI)."""
 
 
@@ -127,11 +127,7 @@ class EwmaModel(FixedModel):
 
     def scores(self, values: Floats, averages: Floats, seen: Any) -> Floats:
         """Largest distance of each row from the mean, in standard deviations; NaN where nothing is known."""
-        ratio = self.smoothing / (2 - self.smoothing)
-        spread = self.sigma * np.sqrt(ratio * (1 - (1 - self.smoothing) ** (2 * np.maximum(seen, 1))))
-        distances = np.where(np.isnan(values), np.nan, np.abs(averages - self.mean) / spread)
-        largest: Floats = np.fmax.reduce(distances, axis=1)
-        return largest
+        return chart_scores(values, averages, seen, self.smoothing, self.mean, self.sigma)
 
     def predict(self, rows: Rows) -> Predictions:
         """``score``, the largest distance of a moving average from its mean, and ``is_anomaly``.
@@ -160,9 +156,29 @@ class EwmaModel(FixedModel):
         }
 
 
+def chart_scores(
+    values: Floats, averages: Floats, seen: Any, smoothing: float, mean: Floats, sigma: Floats
+) -> Floats:
+    """Largest distance of each row's averages from the means, in standard deviations; NaN where nothing is known.
+
+    Args:
+        values: Shape (rows, columns).
+        averages: After each row. Shape (rows, columns).
+        seen: Values that they rest on. Shape (rows, columns).
+        smoothing: Weight of the newest row.
+        mean: Of each column; for all rows, or one for each.
+        sigma: Standard deviation of each column; for all rows, or one for each.
+    """
+    ratio = smoothing / (2 - smoothing)
+    spread = sigma * np.sqrt(ratio * (1 - (1 - smoothing) ** (2 * np.maximum(seen, 1))))
+    distances = np.where(np.isnan(values), np.nan, np.abs(averages - mean) / spread)
+    largest: Floats = np.fmax.reduce(distances, axis=1)
+    return largest
+
+
 def _sigma(values: Floats, mean: Floats) -> Floats:
     """Mean moving range of each column, missing values left out, over 1.128."""
     ranges = [np.abs(np.diff(column[~np.isnan(column)])) for column in values.T]
-    sigma = np.array([np.mean(steps) if len(steps) else 0.0 for steps in ranges]) / _RANGE_TO_SIGMA
+    sigma = np.array([np.mean(steps) if len(steps) else 0.0 for steps in ranges]) / RANGE_TO_SIGMA
     # A constant column: any other value is far away, but not infinitely far.
     return np.maximum(sigma, 1e-9 * np.maximum(np.abs(mean), 1.0))

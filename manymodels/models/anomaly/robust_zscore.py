@@ -23,7 +23,7 @@ from manymodels.models.spec import CandidateSpec
 from manymodels.models.tabular.columns import medians, numbers
 from manymodels.records import Rows
 
-__all__ = ["RobustZscore", "RobustZscoreModel"]
+__all__ = ["RobustZscore", "RobustZscoreModel", "scaled", "zscores"]
 
 Expectation = Literal["median", "rolling", "regression"]
 
@@ -110,7 +110,7 @@ class RobustZscore:
         )
         residuals = model.residuals(rows)
         model = replace(model, sigma=_sigma(residuals, center))
-        scores = model.scores(residuals)
+        scores = zscores(residuals, model.sigma)
         return replace(
             model,
             threshold=self.threshold or threshold_at(scores, spec.rate),
@@ -160,11 +160,6 @@ class RobustZscoreModel(FixedModel):
         residuals: Floats = values - expected
         return residuals
 
-    def scores(self, residuals: Floats) -> Floats:
-        """Largest absolute z-score of each row; NaN where nothing is known."""
-        largest: Floats = np.fmax.reduce(np.abs(residuals) / self.sigma, axis=1)
-        return largest
-
     def predict(self, rows: Rows) -> Predictions:
         """``score``, the largest absolute z-score, and ``is_anomaly``.
 
@@ -174,7 +169,7 @@ class RobustZscoreModel(FixedModel):
         Raises:
             DataError: A watched column is not there, or holds what is no number.
         """
-        return anomaly_columns(self.scores(self.residuals(rows)), self.threshold)
+        return anomaly_columns(zscores(self.residuals(rows), self.sigma), self.threshold)
 
     def describe(self) -> Mapping[str, Any]:
         """Family, expectation, threshold, and center and sigma of each watched column."""
@@ -198,9 +193,25 @@ def _regression(rows: Rows, spec: FitSpec) -> FittedModel:
     return SklearnFamily(candidate, "regression").fit(rows, replace(spec, task="regression", weight=None))
 
 
+def zscores(residuals: Floats, sigma: Floats) -> Floats:
+    """Largest absolute z-score of each row; NaN where nothing is known.
+
+    Args:
+        residuals: Shape (rows, columns).
+        sigma: Of each column; for all rows, or one for each.
+    """
+    largest: Floats = np.fmax.reduce(np.abs(residuals) / sigma, axis=1)
+    return largest
+
+
 def _sigma(residuals: Floats, center: Floats) -> Floats:
     sizes = np.abs(residuals)
-    sigma = _MAD_TO_SIGMA * medians(sizes)
-    sigma = np.where(sigma > 0, sigma, _MEAN_TO_SIGMA * np.nanmean(sizes, axis=0))
+    return scaled(medians(sizes), np.nanmean(sizes, axis=0), center)
+
+
+def scaled(median: Floats, mean: Floats, center: Floats) -> Floats:
+    """Robust standard deviations, from the median and the mean absolute residual of each column; any shape."""
+    sigma = _MAD_TO_SIGMA * median
+    sigma = np.where(sigma > 0, sigma, _MEAN_TO_SIGMA * mean)
     # A constant column: any other value is far away, but not infinitely far.
     return np.maximum(sigma, 1e-9 * np.maximum(np.abs(center), 1.0))

@@ -39,8 +39,8 @@ def threshold_at(scores: Floats, rate: float) -> float:
     return float(np.quantile(finite, 1 - rate))
 
 
-def anomaly_columns(scores: Floats, threshold: float) -> Predictions:
-    """The output: rows above the threshold are anomalies; rows without a score are none."""
+def anomaly_columns(scores: Floats, threshold: float | Floats) -> Predictions:
+    """The output: rows above the threshold, or each above its own, are anomalies; rows without a score are none."""
     return {"score": scores, "is_anomaly": scores > threshold}
 
 

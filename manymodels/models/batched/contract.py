@@ -26,6 +26,7 @@ __all__ = [
     "Panel",
     "PanelFit",
     "PanelPredictions",
+    "lists",
     "ranges",
     "segment_sums",
 ]
@@ -172,6 +173,11 @@ class BatchedTrainer(Protocol):
             spec: What a fit needs to know; its own seed means nothing.
         """
         ...
+
+
+def lists(values: npt.NDArray[Any]) -> pa.Array:
+    """An array of shape (models, size) as a column of lists of one size; ``ModelColumns.numbers`` is the way back."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def ranges(starts: Ints, lengths: Ints) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +16,10 @@ from manymodels.models.forecast.frequency import period_index
 from manymodels.models.forecast.series import Basis
 
 __all__ = ["ForecastColumns", "shared_of"]
+
+
+_CELLS = 1 << 22
+"""Keys times steps that are worked out at once."""
 
 
 def shared_of(basis: Basis, **constants: Any) -> dict[str, Any]:
@@ -68,6 +72,29 @@ class ForecastColumns(ModelColumns):
     def _normal(self, mean: Floats, deviation: Floats) -> Outlook:
         """A normal distribution at each period. Shapes (n,)."""
         return normal_outlook(mean, deviation, self.basis.levels)
+
+    def _by_step(
+        self, steps: Ints, panel: Panel, make: Callable[[slice, int], Sequence[Floats]]
+    ) -> list[Floats]:
+        """Values that depend on the key and on how many steps ahead a row is.
+
+        Args:
+            steps: From 1. Shape (rows of all keys,).
+            panel: The rows.
+            make: Those of a span of keys for steps 1 to a number of them. Shapes (keys, steps).
+
+        Returns:
+            One value a row of each.
+        """
+        farthest = int(steps.max(initial=1))
+        size = max(_CELLS // farthest, 1)
+        parts = []
+        for first in range(0, max(len(panel), 1), size):
+            last = min(first + size, len(panel))
+            rows = slice(int(panel.offsets[first]), int(panel.offsets[last]))
+            place = (panel.owner[rows] - first, steps[rows] - 1)
+            parts.append([grid[place] for grid in make(slice(first, last), farthest)])
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
     @abstractmethod
     def _outlook(self, steps: Ints, panel: Panel) -> Outlook:

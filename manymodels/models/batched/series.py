@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,16 @@ class SeriesPanel:
     def values(self) -> Floats:
         """The values of all the keys, without what lies between them."""
         return self.target[ranges(self.starts, self.lengths)]
+
+    def take(self, places: npt.NDArray[Any]) -> SeriesPanel:
+        """Some of the series."""
+        return SeriesPanel(self.target, self.starts[places], self.stops[places], self.origin[places])
+
+    @cached_property
+    def least(self) -> Floats:
+        """The least value of each. Shape (keys,)."""
+        found: Floats = np.minimum.reduceat(self.values, self.offsets[:-1]) if len(self) else np.empty(0)
+        return found
 
     @classmethod
     def read(cls, panel: Panel, basis: Basis, least: int = 1) -> tuple[Ints, SeriesPanel]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from manymodels.models.batched.contract import Ints, Panel, PanelFit, segment_sums
+from manymodels.models.batched.contract import Ints, Panel, PanelFit, lists, segment_sums
 from manymodels.models.batched.forecasts import ForecastColumns, shared_of
 from manymodels.models.batched.series import SeriesPanel
 from manymodels.models.contract import FitSpec, Floats
@@ -117,7 +117,7 @@ class BatchedLastSeason:
         table = pa.table(
             {
                 "origin": series.origin,
-                "season": pa.FixedSizeListArray.from_arrays(pa.array(season.ravel()), length),
+                "season": lists(season),
                 "squares": squares,
                 "changes": changes,
             }

@@ -16,6 +16,7 @@ __all__ = ["columns_of", "trainer_of"]
 
 _HERE = "manymodels.models.batched"
 _FORECAST = "manymodels.models.forecast"
+_ANOMALY = "manymodels.models.anomaly"
 
 _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.simple:Mean": f"{_HERE}.simple:BatchedMean.of",
@@ -23,6 +24,14 @@ _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.simple:SeasonalNaive": f"{_HERE}.simple:BatchedLastSeason.seasonal",
     f"{_FORECAST}.simple:Drift": f"{_HERE}.simple:BatchedDrift.of",
     "manymodels.models.tabular.family:SklearnFamily": f"{_HERE}.linear:BatchedLinear.of",
+    f"{_FORECAST}.ets:Ets": f"{_HERE}.smoothing:BatchedEts",
+    f"{_FORECAST}.ets:HoltWinters": f"{_HERE}.smoothing:BatchedEts",
+    f"{_FORECAST}.theta:Theta": f"{_HERE}.smoothing:BatchedTheta",
+    f"{_FORECAST}.intermittent:Croston": f"{_HERE}.intermittent:BatchedDemand",
+    f"{_FORECAST}.intermittent:Tsb": f"{_HERE}.intermittent:BatchedDemand",
+    f"{_FORECAST}.lag_regression:LagRegression": f"{_HERE}.lag_regression:BatchedLagRegression.of",
+    f"{_ANOMALY}.ewma:Ewma": f"{_HERE}.anomaly:BatchedEwma",
+    f"{_ANOMALY}.robust_zscore:RobustZscore": f"{_HERE}.anomaly:BatchedZscore.of",
 }
 """Class of a family to what makes its batched trainer, or None where these parameters have none."""
 
@@ -31,6 +40,13 @@ _SCHEMAS: dict[str, str] = {
     "last_season/1": f"{_HERE}.simple:LastSeasons",
     "drift/1": f"{_HERE}.simple:Drifts",
     "linear/1": f"{_HERE}.linear:LinearModels",
+    "smoothing/1": f"{_HERE}.smoothing:Smoothings",
+    "theta/1": f"{_HERE}.smoothing:Thetas",
+    "croston/1": f"{_HERE}.intermittent:Intervals",
+    "tsb/1": f"{_HERE}.intermittent:Chances",
+    "lag_regression/1": f"{_HERE}.lag_regression:LagRegressions",
+    "ewma/1": f"{_HERE}.anomaly:Charts",
+    "robust_zscore/1": f"{_HERE}.anomaly:Zscores",
 }
 """Every schema that was ever written, and the class that reads it."""
 

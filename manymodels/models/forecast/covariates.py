@@ -14,11 +14,11 @@ from manymodels.exceptions import ModelError
 from manymodels.models.contract import Floats
 from manymodels.records import Rows
 
-__all__ = ["Encoder"]
+__all__ = ["MOST_CATEGORIES", "Encoder", "category", "column_numbers", "is_number", "number"]
 
 Bools = npt.NDArray[np.bool_]
 
-_MOST_CATEGORIES = 30
+MOST_CATEGORIES = 30
 """Rarer categories share the neutral code: a column each would cost more than it tells one key's model."""
 
 
@@ -106,7 +106,7 @@ class Encoder:
             if column.name not in rows.columns:
                 raise ModelError(f"the rows have no column {column.name!r}")
             if isinstance(column, _Number):
-                values = (_numbers(rows, column.name) - column.centre) * column.factor
+                values = (column_numbers(rows, column.name) - column.centre) * column.factor
                 missing = ~np.isfinite(values)
                 matrix[:, at] = np.where(missing, 0.0, values)
             else:
@@ -119,11 +119,23 @@ class Encoder:
         return matrix, lacking
 
 
-def _is_number(values: npt.NDArray[Any]) -> bool:
+def number(name: str, centre: float, factor: float) -> _Number:
+    """A column of numbers, whose mean is taken off and which is multiplied then."""
+    return _Number(name, centre, factor)
+
+
+def category(name: str, values: tuple[Any, ...]) -> _Category:
+    """A column of categories, those that have a column of the matrix each."""
+    return _Category(name, values)
+
+
+def is_number(values: npt.NDArray[Any]) -> bool:
+    """Whether a column is one of numbers by its type (or of times)."""
     return values.dtype.kind in "biufM"
 
 
-def _numbers(rows: Rows, name: str) -> Floats:
+def column_numbers(rows: Rows, name: str) -> Floats:
+    """A column of numbers; times in days."""
     values = rows.values(name)
     if values.dtype.kind == "M":
         days: Floats = np.where(
@@ -141,11 +153,12 @@ def _missing(values: npt.NDArray[Any]) -> Bools:
 
 
 def _learned(name: str, categorical: bool, parts: Sequence[Rows]) -> _Number | _Category:
-    if not categorical and all(_is_number(rows.values(name)) for rows in parts):
-        values = np.concatenate([_numbers(rows, name) for rows in parts])
+    if not categorical and all(is_number(rows.values(name)) for rows in parts):
+        values = np.concatenate([column_numbers(rows, name) for rows in parts])
         values = values[np.isfinite(values)]
-        deviation = float(values.std()) if len(values) else 0.0
-        # A constant says nothing, and what it would say about other values is unknown.
+        # A constant says nothing, and what it would say about other values is unknown. (Its deviation may be rounding.)
+        varies = len(values) > 0 and values.min() < values.max()
+        deviation = float(values.std()) if varies else 0.0
         return _Number(
             name, float(values.mean()) if len(values) else 0.0, 1 / deviation if deviation > 0 else 0.0
         )
@@ -155,5 +168,5 @@ def _learned(name: str, categorical: bool, parts: Sequence[Rows]) -> _Number | _
         counts.update(found[~_missing(found)].tolist())
     if len(counts) < 2:
         return _Category(name, ())
-    common = sorted(counts, key=lambda value: (-counts[value], repr(value)))[:_MOST_CATEGORIES]
+    common = sorted(counts, key=lambda value: (-counts[value], repr(value)))[:MOST_CATEGORIES]
     return _Category(name, tuple(common))

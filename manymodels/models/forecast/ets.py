@@ -1,14 +1,12 @@
 """Exponential smoothing: the ``ets`` and ``holt_winters`` families.
 
-Additive forms are fitted here (``smoothing.fit_additive``): the optimum that statsmodels finds with
-estimated first states, several times sooner. Forms in which something multiplies are fitted by statsmodels'
-``ETSModel`` with heuristic first states.
+Fitted by ``smoothing.smooth``: weights and first states together, as statsmodels does with estimated first states,
+some hundred times sooner.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
@@ -27,7 +25,7 @@ from manymodels.models.forecast.smoothing import (
     State,
     Weights,
     advance,
-    fit_additive,
+    smooth,
     step,
     update,
 )
@@ -62,33 +60,28 @@ class Ets:
     season_length: Annotated[int, Field(ge=1)] | None = None
 
     name: ClassVar[str] = "ets"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
+    isolated: ClassVar[bool] = False
+    library: ClassVar[str] = "numba"
 
     def __post_init__(self) -> None:
         if self.damped and self.trend is None:
             raise ValueError("`damped` needs a `trend`")
 
-    @property
-    def isolated(self) -> bool:
-        """See ``Family.isolated``: only what statsmodels fits."""
-        return self.library == "statsmodels"
-
-    @property
-    def library(self) -> str:
-        """See ``Family.library``."""
-        return "statsmodels" if "mul" in (self.error, self.trend, self.seasonal) else "scipy"
+    def form(self, spec: FitSpec) -> Form:
+        """The components, given the job's season."""
+        season = self.season_length or spec.season_length
+        seasonal = self.seasonal if season > 1 else None
+        return Form(self.error, self.trend, self.damped, seasonal, season if seasonal else 1)
 
     def fit(self, rows: Rows, spec: FitSpec) -> FittedEts:
         """Fit one key's rows; see ``Family.fit``."""
-        season = self.season_length or spec.season_length
-        seasonal = self.seasonal if season > 1 else None
-        form = Form(self.error, self.trend, self.damped, seasonal, season if seasonal else 1)
-        return _fit(self.name, form, rows, spec)
+        return _fit(self.name, self.form(spec), rows, spec)
 
 
 @dataclass(frozen=True)
 class HoltWinters:
-    """Level, additive trend and season, by least squares.
+    """Level, additive trend and season, by least squares: ``ets`` with errors that add and a trend.
 
     Needs two seasons and a row; missing values are filled for the fit (``series.fill``).
 
@@ -104,73 +97,31 @@ class HoltWinters:
     season_length: Annotated[int, Field(ge=1)] | None = None
 
     name: ClassVar[str] = "holt_winters"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
+    isolated: ClassVar[bool] = False
+    library: ClassVar[str] = "numba"
 
-    @property
-    def isolated(self) -> bool:
-        """See ``Family.isolated``: only what statsmodels fits."""
-        return self.library == "statsmodels"
-
-    @property
-    def library(self) -> str:
-        """See ``Family.library``."""
-        return "statsmodels" if self.seasonal == "mul" else "scipy"
+    def form(self, spec: FitSpec) -> Form:
+        """The components, given the job's season."""
+        return Ets("add", "add", self.damped, self.seasonal, self.season_length).form(spec)
 
     def fit(self, rows: Rows, spec: FitSpec) -> FittedEts:
         """Fit one key's rows; see ``Family.fit``."""
-        season = self.season_length or spec.season_length
-        seasonal = self.seasonal if season > 1 else None
-        form = Form("add", "add", self.damped, seasonal, season if seasonal else 1)
-        return _fit(self.name, form, rows, spec)
+        return _fit(self.name, self.form(spec), rows, spec)
 
 
 def _fit(family: str, form: Form, rows: Rows, spec: FitSpec) -> FittedEts:
     basis = Basis.of(spec)
     series = Series.read(rows, basis)
-    need_rows(family, max(2 * form.season, form.size) + 1, series.observed, form.season)
+    need_rows(family, form.least, series.observed, form.season)
     target = fill(series.target, form.season)
-    weights, first = fit_additive(target, form) if form.additive else _fit_multiplicative(target, form)
-    state, errors = advance(form, weights, first, target.tolist())
-    known = errors[series.target == series.target]
+    if not form.additive and target.min() <= 0:
+        raise ModelError(f"a multiplicative form needs a positive target, found {target.min():g}")
+    found = smooth(target, np.array([0, len(target)]), form)
+    weights, _, state = found.one(0)
+    known = found.errors[series.target == series.target]
     sigma = math.sqrt(float(known @ known) / max(len(known) - form.size, 1))
     return FittedEts(basis, series.end, family, form, weights, state.level, state.slope, state.season, sigma)
-
-
-def _fit_multiplicative(target: Floats, form: Form) -> tuple[Weights, State]:
-    """Weights and first state by statsmodels."""
-    from statsmodels.tsa.exponential_smoothing.ets import ETSModel
-
-    if target.min() <= 0:
-        raise ModelError(f"a multiplicative form needs a positive target, found {target.min():g}")
-    # The scale is taken off: the search's tolerances are absolute.
-    scale = float(target.mean())
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        model = ETSModel(
-            target / scale,
-            error=form.error,
-            trend=form.trend,
-            damped_trend=form.damped,
-            seasonal=form.seasonal,
-            seasonal_periods=form.season if form.seasonal else None,
-            initialization_method="heuristic" if len(target) >= max(10, 2 * form.season) else "estimated",
-        )
-        found = model.fit(disp=False, maxiter=200)
-    weights = Weights(
-        float(found.smoothing_level),
-        float(found.smoothing_trend) if form.trend else 0.0,
-        float(found.smoothing_seasonal) if form.seasonal else 0.0,
-        float(found.damping_trend) if form.damped else 1.0,
-    )
-    slope = 0.0 if form.trend is None else float(found.initial_trend)
-    season = np.array([1.0 if form.seasonal == "mul" else 0.0])
-    if form.seasonal:
-        season = np.asarray(found.initial_seasonal, dtype=np.float64)
-    return weights, State(
-        float(found.initial_level) * scale,
-        slope if form.trend == "mul" else slope * scale,
-        season if form.seasonal == "mul" else season * scale,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +176,7 @@ class FittedEts(FittedForecast):
         mean = (base * places if form.seasonal == "mul" else base + places)[steps - 1]
         if form.additive:
             return normal_outlook(mean, self._deviations(dampings)[steps - 1], self.basis.levels)
-        lower, upper = self._simulated(horizon)
+        lower, upper = self.simulated(horizon)
         return Outlook(mean, lower[:, steps - 1], upper[:, steps - 1])
 
     def _deviations(self, dampings: Floats) -> Floats:
@@ -237,7 +188,7 @@ class FittedEts(FittedForecast):
         spread: Floats = self.sigma * np.sqrt(1 + np.concatenate([[0.0], np.cumsum(carried**2)]))
         return spread
 
-    def _simulated(self, horizon: int) -> tuple[Floats, Floats]:
+    def simulated(self, horizon: int) -> tuple[Floats, Floats]:
         """Quantiles of simulated paths, where there is no formula. Shapes (levels, horizon)."""
         form, weights, levels = self.form, self.weights, self.basis.levels
         paths = np.empty((horizon, _PATHS))

@@ -22,11 +22,11 @@ from manymodels.models.forecast.frequency import Ints
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
-__all__ = ["Croston", "FittedCroston", "FittedTsb", "Tsb"]
+__all__ = ["SHARES", "Croston", "FittedCroston", "FittedTsb", "Tsb"]
 
 _Share = Annotated[float, Field(gt=0, le=1)]
 
-_GRID = np.linspace(0, 1, 41)
+SHARES = np.linspace(0, 1, 41)
 """Shares at which the quantiles of sizes are kept."""
 
 
@@ -110,8 +110,8 @@ def _ratios(values: Floats, weight: float) -> Floats:
     """Quantiles of each demand's ratio to the smoothed size before it; NaN below two demands. Shape (41,)."""
     sizes = values[values > 0]
     if len(sizes) < 2:
-        return np.full(len(_GRID), math.nan)
-    ratios: Floats = np.quantile(sizes[1:] / np.array(_smoothed(sizes, math.nan, weight)[1:-1]), _GRID)
+        return np.full(len(SHARES), math.nan)
+    ratios: Floats = np.quantile(sizes[1:] / np.array(_smoothed(sizes, math.nan, weight)[1:-1]), SHARES)
     return ratios
 
 
@@ -151,7 +151,7 @@ class _FittedDemand(FittedForecast):
         none = 1 - self.chance
         if none == 1:
             return np.zeros(shares.shape)
-        sizes = self.size * np.interp((shares - none) / self.chance, _GRID, self.ratios)
+        sizes = self.size * np.interp((shares - none) / self.chance, SHARES, self.ratios)
         return np.where(shares <= none, 0.0, sizes)
 
 

@@ -58,6 +58,10 @@ class Design:
         """Periods that can be forecast at once, since none of them is a lag of another."""
         return 1 if self.windows else min(self.lags, default=1 << 30)
 
+    def width(self, name: CalendarFeature) -> int:
+        """Columns of a calendar feature."""
+        return self.season if name == "season" else _WIDTHS[name]
+
     def recent(self, values: Floats, start: int, stop: int) -> Floats:
         """Lags and rolling means of some periods.
 
@@ -102,7 +106,7 @@ def calendar_features(design: Design, periods: Ints, closed: Bools) -> Floats:
     Returns:
         Shape (n, columns).
     """
-    widths = [design.season if name == "season" else _WIDTHS[name] for name in design.calendar]
+    widths = [design.width(name) for name in design.calendar]
     matrix = np.zeros((len(periods), sum(widths)))
     times = period_times(periods, design.frequency) if design.calendar else None
     each = np.arange(len(periods))

@@ -23,13 +23,25 @@ from manymodels.models.forecast.regressors import Learner, Linear, Regressor
 from manymodels.models.forecast.series import Series
 from manymodels.records import Rows
 
-__all__ = ["Columns", "Prepared", "Scale", "by_period", "filled_levels", "learn", "path", "path_of", "spread"]
+__all__ = [
+    "LEAST_ROWS",
+    "ORIGINS",
+    "Columns",
+    "Prepared",
+    "Scale",
+    "by_period",
+    "filled_levels",
+    "learn",
+    "path",
+    "path_of",
+    "spread",
+]
 
 Bools = npt.NDArray[np.bool_]
 
-_ORIGINS = 40
+ORIGINS = 40
 """Cutoffs in the held-out part from which forecasts are made to measure their errors."""
-_LEAST = 10
+LEAST_ROWS = 10
 """Rows that a regression is fitted to, at least."""
 
 
@@ -198,8 +210,10 @@ def learn(design: Design, keys: Sequence[Prepared], stops: Sequence[int], learne
         key.table(design, stop) for key, stop in zip(keys, stops, strict=True) if stop > key.first(design)
     ]
     rows = sum(len(table[1]) for table in tables)
-    if rows < _LEAST:
-        raise ModelError(f"needs at least {_LEAST} rows after its longest lag ({design.reach}), found {rows}")
+    if rows < LEAST_ROWS:
+        raise ModelError(
+            f"needs at least {LEAST_ROWS} rows after its longest lag ({design.reach}), found {rows}"
+        )
     X = np.concatenate([table[0] for table in tables])
     y = np.concatenate([table[1] for table in tables])
     if X.shape[1] == 0:
@@ -299,7 +313,7 @@ def spread(design: Design, keys: Sequence[Prepared], horizon: int, learner: Lear
         Shape (horizon,).
     """
     # A third of the history at most; room for about forty cutoffs with a whole horizon after them.
-    held = [min(horizon + _ORIGINS, len(key.levels) // 3) for key in keys]
+    held = [min(horizon + ORIGINS, len(key.levels) // 3) for key in keys]
     stops = [len(key.levels) - part for key, part in zip(keys, held, strict=True)]
     try:
         regressor = learn(design, keys, stops, learner)
@@ -311,7 +325,7 @@ def spread(design: Design, keys: Sequence[Prepared], horizon: int, learner: Lear
         ahead = min(horizon, max(part - 4, 1))
         before = max(key.first(design), 1)
         origins = np.arange(max(len(key.levels) - part, before), len(key.levels) - ahead + 1)
-        origins = origins[:: max(len(origins) // _ORIGINS, 1)]
+        origins = origins[:: max(len(origins) // ORIGINS, 1)]
         if len(origins) == 0 or part < 1:
             continue
         reach = max(before, 2 * design.season) if key.skipped.any() else before

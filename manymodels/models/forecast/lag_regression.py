@@ -22,6 +22,7 @@ from manymodels.models.forecast.lag_features import (
     usual_lags,
 )
 from manymodels.models.forecast.lag_model import (
+    LEAST_ROWS,
     Bools,
     Columns,
     Prepared,
@@ -42,11 +43,10 @@ from manymodels.models.forecast.regressors import (
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
-__all__ = ["FittedLagRegression", "LagRegression", "columns_of", "tails"]
+__all__ = ["FittedLagRegression", "LagRegression", "columns_of", "design_of", "tails"]
 
 _Periods = Annotated[int, Field(ge=1)]
 _ManyPeriods = Annotated[tuple[_Periods, ...], Strict(False)]
-_LEAST = 10
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class LagRegression:
     season_length: _Periods | None = None
 
     name: ClassVar[str] = "lag_regression"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.isolated:
@@ -105,7 +105,7 @@ class LagRegression:
         columns = columns_of(self, spec, [series], season)
         design = columns.design
         lag = {"difference": 1, "seasonal_difference": season}.get(self.transform, 0)
-        need_rows(self.name, design.reach + lag + _LEAST, len(series), season)
+        need_rows(self.name, design.reach + lag + LEAST_ROWS, len(series), season)
         shift = 1.0 if self.transform == "log" and np.nanmin(series.target) == 0 else 0.0
         scale = Scale(self.transform == "log", shift, lag)
         levels = filled_levels(series, scale, season)
@@ -138,10 +138,12 @@ class LagRegression:
         )
 
 
-def columns_of(family: LagRegression, spec: FitSpec, parts: list[Series], season: int) -> Columns:
-    """The columns of a lag regression over the histories of some keys."""
-    length = max(len(series) for series in parts)
-    frequency = Basis.of(spec).frequency
+def design_of(family: LagRegression, frequency: str, season: int, start: int, length: int) -> Design:
+    """Lags and calendar of a lag regression over a history.
+
+    Raises:
+        ModelError: A calendar feature that needs times.
+    """
     lags = usual_lags(season, length) if family.lags is None else family.lags
     calendar = family.calendar
     if isinstance(calendar, bool):
@@ -149,8 +151,14 @@ def columns_of(family: LagRegression, spec: FitSpec, parts: list[Series], season
     dated = [name for name in calendar if name not in ("season", "trend", "closure")]
     if frequency == "step" and dated:
         raise ModelError(f"calendar feature {dated[0]} needs times; frequency `step` has positions")
+    return Design(tuple(sorted(set(lags))), family.rolling, calendar, season, frequency, start, length)
+
+
+def columns_of(family: LagRegression, spec: FitSpec, parts: list[Series], season: int) -> Columns:
+    """The columns of a lag regression over the histories of some keys."""
+    length = max(len(series) for series in parts)
     start = min(series.start for series in parts)
-    design = Design(tuple(sorted(set(lags))), family.rolling, calendar, season, frequency, start, length)
+    design = design_of(family, Basis.of(spec).frequency, season, start, length)
     rows = [series.rows for series in parts]
     known = Encoder.learn(spec.known_future, spec.categorical, rows)
     others = tuple(name for name in spec.features if name not in spec.known_future)

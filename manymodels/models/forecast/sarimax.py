@@ -50,7 +50,7 @@ class Sarimax:
     season_length: Annotated[int, Field(ge=1)] | None = None
 
     name: ClassVar[str] = "sarimax"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     isolated: ClassVar[bool] = True
     library: ClassVar[str] = "statsmodels"
 

@@ -1,4 +1,4 @@
-"""Exponential smoothing in innovations form: its recursion, and the fit of its additive members.
+"""Exponential smoothing in innovations form: its recursion, and its fit to one series or many.
 
 Notation and formulas: Hyndman, Koehler, Ord and Snyder, Forecasting with Exponential Smoothing (2008),
 tables 2.1 to 2.3 (recursion) and 6.1 (variances).
@@ -6,29 +6,36 @@ tables 2.1 to 2.3 (recursion) and 6.1 (variances).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.signal import lfilter
 
 from manymodels.models.contract import Floats
+from manymodels.models.forecast.frequency import Ints
 
-__all__ = ["Component", "Form", "State", "Weights", "advance", "fit_additive", "step"]
+__all__ = ["Component", "Form", "Smoothed", "State", "Weights", "advance", "smooth", "step"]
 
 Component = Literal["add", "mul"]
 
 _WIDEST = 60
 """Longest season whose first values are estimated; those of a longer one are averages, to bound the cost."""
-_NOTHING = 1e-12
-_STARTS = [
-    (level, trend, season)
-    for level in (0.05, 0.2, 0.6, 0.95)
-    for trend in (0.01, 0.1)
-    for season in (0.02, 0.2)
-]
+_EDGE = 1e-8
+"""Alpha stays so far from 0 and 1."""
+_POSITIVE = 1e-4
+"""The least that first levels (as a share of the mean) and seasons are where something multiplies."""
+_STARTS = (
+    (0.3, 0.02, 0.2, 0.95),
+    (0.02, 0.02, 0.02, 0.85),
+    (0.95, 0.02, 0.02, 0.95),
+    (0.98, 0.98, 0.2, 0.82),
+    (0.02, 0.2, 0.02, 0.95),
+    (0.5, 0.5, 0.2, 0.9),
+)
+"""Weights that the search starts from: alpha, beta / alpha, gamma / (1 - alpha), phi; one in each valley usually."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,11 @@ class Form:
         """Numbers to estimate: weights and first states."""
         trend = 2 if self.trend else 0
         return 2 + trend + self.damped + (self.season if self.seasonal else 0)
+
+    @property
+    def least(self) -> int:
+        """Rows that a fit needs."""
+        return max(2 * self.season, self.size) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,95 +148,89 @@ def advance(form: Form, weights: Weights, state: State, values: Iterable[float])
     return State(level, slope, np.array(season[at:] + season[:at])), np.array(errors)
 
 
-def fit_additive(target: Floats, form: Form) -> tuple[Weights, State]:
-    """Weights and first state of an additive form, by least squares (maximum likelihood with normal errors).
+@dataclass(frozen=True, slots=True)
+class Smoothed:
+    """What was fitted to some series.
 
-    An additive form is linear in its first state, and its errors are the data filtered by a rational
-    function of the
-    weights: ``errors = filter(data - design @ state)``. So the state is solved for exactly at any weights,
-        and only
-    the two to four weights are searched (in the usual region, level 0 to 1, trend below level, season below
-    1 - level, damping 0.8 to 0.98).
+    Attributes:
+        weights: Alpha, beta, gamma and phi of each. Shape (series, 4).
+        first: Level, slope and season before its first period. Shape (series, 2 + season).
+        last: The same after its last period. Shape (series, 2 + season).
+        errors: One-step errors of the series one after the other, relative ones where they multiply.
+    """
+
+    weights: Floats
+    first: Floats
+    last: Floats
+    errors: Floats
+
+    def one(self, place: int) -> tuple[Weights, State, State]:
+        """Weights, first and last state of one series."""
+        first, last = self.first[place], self.last[place]
+        return (
+            Weights(*self.weights[place].tolist()),
+            State(float(first[0]), float(first[1]), first[2:].copy()),
+            State(float(last[0]), float(last[1]), last[2:].copy()),
+        )
+
+
+def smooth(target: Floats, offsets: Ints, form: Form) -> Smoothed:
+    """Fit weights and first states to series by maximum likelihood (least squares where errors add).
+
+    In the usual region: level 0 to 1, trend up to the level's weight, season up to 1 less that, damping 0.8 to 0.98
+    (Hyndman et al., 2008, 3.1). First seasons longer than sixty periods are averages.
 
     Args:
-        target: Without NaN. Shape (n,).
-        form: An additive one.
+        target: The series one after the other, without NaN; positive where something multiplies.
+        offsets: Where each is. Shape (series + 1,).
+        form: The same for all.
     """
-    centre = float(target.mean())
-    scale = float(target.std()) or 1.0
-    scaled = (target - centre) / scale
-    length, season = len(target), form.season if form.seasonal else 1
-    profile = np.zeros(season)
-    if season > _WIDEST:
-        early = scaled[: max(length // season, 1) * season][: 8 * season].reshape(-1, season)
-        profile = early.mean(axis=0) - early.mean()
-        scaled = scaled - np.resize(profile, length)
-    rows = [scaled, np.ones(length)]
+    # Imported here: numba takes half a second.
+    from manymodels.models.forecast.smoothing_kernel import fit_each
+
+    plan = _plan(form)
+    values = np.array(target)  # contiguous and writable: nothing else is compiled for
+    found, last, errors = fit_each(values, np.array(offsets), *plan)
+    alpha, beta, gamma, phi = found[:, :4].T
+    weights = np.stack([alpha, alpha * beta, (1 - alpha) * gamma, phi], axis=1)
+    return Smoothed(weights, found[:, 4:], last, errors)
+
+
+@cache
+def _plan(form: Form) -> tuple[Ints, int, Ints, Floats, Floats]:
+    """What the compiled fit is told of a form; see ``smoothing_kernel.fit_each``."""
+    from manymodels.models.forecast import smoothing_kernel as kernel
+
+    code = {None: kernel.NONE, "add": kernel.ADDS, "mul": kernel.MULTIPLIES}
+    anything = (-math.inf, math.inf)
+    level = anything if form.additive else (_POSITIVE, math.inf)
+    bounds = {kernel.ALPHA: (_EDGE, 1 - _EDGE), kernel.LEVEL: level}
     if form.trend:
-        rows.append(np.arange(1.0, length + 1))
-    if 1 < season <= _WIDEST:
-        # The last place is left out: a constant moved from the season to the level changes nothing.
-        rows.extend(np.equal.outer(np.arange(season - 1), np.arange(length) % season).astype(np.float64))
-    design = np.array(rows)
-
-    def weights_of(point: Floats) -> Weights:
-        rest = iter(point[1:].tolist())
-        level = float(point[0])
-        trend = level * next(rest) if form.trend else 0.0
-        return Weights(
-            level,
-            trend,
-            (1 - level) * next(rest) if form.seasonal else 0.0,
-            next(rest) if form.damped else 1.0,
-        )
-
-    def solve(point: Floats) -> tuple[float, Floats]:
-        weights = weights_of(point)
-        if form.damped:
-            design[2] = np.cumsum(weights.damping ** np.arange(1.0, length + 1))
-        errors = lfilter(*_filter(weights, form), design)
-        products = errors @ errors.T
-        inner = products[1:, 1:]
-        inner.flat[:: len(inner) + 1] += 1e-10 * np.trace(inner)
-        state = np.linalg.solve(inner, products[1:, 0])
-        return max(float(products[0, 0] - state @ products[1:, 0]), _NOTHING), state
-
-    def objective(point: Floats) -> float:
-        return float(np.log(solve(point)[0]))
-
-    used = [0] + [1] * bool(form.trend) + [2] * bool(form.seasonal)
-    starts = {tuple(start[i] for i in used) + (0.95,) * form.damped for start in _STARTS}
-    bounds = [(1e-4, 1 - 1e-4)] * len(used) + [(0.8, 0.98)] * form.damped
-    best = min((np.array(start) for start in sorted(starts)), key=objective)
-    found = minimize(objective, best, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50, "ftol": 1e-6})
-    state = solve(found.x)[1]
-    slope = float(state[1]) * scale if form.trend else 0.0
-    places = profile
-    if 1 < season <= _WIDEST:
-        places = np.append(state[1 + bool(form.trend) :], 0.0)
-    shift = float(places.mean())
-    level = (float(state[0]) + shift) * scale + centre
-    return weights_of(found.x), State(level, slope, (places - shift) * scale)
-
-
-def _filter(weights: Weights, form: Form) -> tuple[Floats, Floats]:
-    """Numerator and denominator, in powers of the lag, of the filter from data to errors.
-
-    Multiply the measurement equation of the additive form by (1-B)(1-phi B)(1-B^m): the data's polynomial
-    is that product, the errors' one is it plus what level, trend and season add.
-    """
-    seasonal = np.zeros(form.season + 1) if form.seasonal else np.ones(1)
+        bounds[kernel.BETA] = (0.0, 1.0)
+        bounds[kernel.SLOPE] = anything if form.trend == "add" else (0.5, 2.0)
+    if form.damped:
+        bounds[kernel.PHI] = (0.8, 0.98)
     if form.seasonal:
-        seasonal[0], seasonal[-1] = 1.0, -1.0
-    if form.trend:
-        plain = np.array([1.0, -1.0 - weights.damping, weights.damping])
-        moved = np.array(
-            [0.0, weights.level + weights.damping * weights.trend, -weights.level * weights.damping]
+        bounds[kernel.GAMMA] = (0.0, 1.0)
+        places = anything if form.seasonal == "add" else (_POSITIVE, math.inf)
+        # The last place stays where a constant moved from the season to the level changes nothing.
+        count = form.season - 1 if form.seasonal == "mul" or form.trend != "mul" else form.season
+        for place in range(count if form.season <= _WIDEST else 0):
+            bounds[kernel.PLACES + place] = places
+    free = sorted(bounds)
+    starts = {
+        (
+            alpha,
+            beta if form.trend else 0.0,
+            gamma if form.seasonal else 0.0,
+            phi if form.damped else 1.0,
         )
-    else:
-        plain, moved = np.array([1.0, -1.0]), np.array([0.0, weights.level])
-    data = np.convolve(plain, seasonal)
-    errors = data + np.convolve(moved, seasonal)
-    if form.seasonal:
-        errors[form.season :] += weights.season * plain
-    return data, errors
+        for alpha, beta, gamma, phi in _STARTS
+    }
+    return (
+        np.array([code[form.error], code[form.trend], code[form.seasonal]]),
+        form.season if form.seasonal else 1,
+        np.array(free),
+        np.array([bounds[number] for number in free]).T.copy(),
+        np.array(sorted(starts)),
+    )

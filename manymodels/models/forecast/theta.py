@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.fitted import FittedForecast, Outlook, need_rows, normal_outlook
 from manymodels.models.forecast.frequency import Ints
 from manymodels.models.forecast.series import Basis, Series, fill
-from manymodels.models.forecast.smoothing import Form, State, Weights, advance, fit_additive
+from manymodels.models.forecast.smoothing import Form, State, Weights, advance, smooth
 from manymodels.records import Rows
 
-__all__ = ["FittedTheta", "Theta"]
+__all__ = ["LEAST", "FittedTheta", "Theta", "Thetas", "fit_thetas", "remembered"]
 
-_LEAST = 4
-_SEASONALITY = 1.645
-"""Critical value of the test for a season, 90 %, as in the M4 competition's benchmark."""
+LEAST = 4
+"""Rows that a fit needs."""
 
 
 @dataclass(frozen=True)
@@ -40,57 +40,77 @@ class Theta:
     season_length: Annotated[int, Field(ge=1)] | None = None
 
     name: ClassVar[str] = "theta"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     isolated: ClassVar[bool] = False
-    library: ClassVar[str] = "scipy"
+    library: ClassVar[str] = "numba"
 
     def fit(self, rows: Rows, spec: FitSpec) -> FittedTheta:
         """Fit one key's rows; see ``Family.fit``."""
         basis = Basis.of(spec)
         series = Series.read(rows, basis)
-        need_rows(self.name, _LEAST, series.observed)
+        need_rows(self.name, LEAST, series.observed)
         length = len(series)
         season = self.season_length or spec.season_length
-        target = fill(series.target, season)
-        factors = bool(target.min() > 0)
-        places = _season(target, season, factors)
-        pattern = np.resize(places, length)
-        plain = target / pattern if factors else target - pattern
-        weights, first = fit_additive(plain, Form())
-        alpha = weights.level
-        slope = float(np.polyfit(np.arange(length), plain, 1)[0])
-        state, errors = advance(Form(), weights, first, plain.tolist())
-        errors = errors - 0.5 * slope * (1 - (1 - alpha) ** np.arange(length)) / alpha
-        known = errors[series.target == series.target]
+        found = fit_thetas(fill(series.target, season), np.array([0, length]), season)
+        known = found.errors[series.target == series.target]
         sigma = math.sqrt(float(known @ known) / max(len(known) - 3, 1))
-        places = np.roll(places, -(length % len(places)))
-        return FittedTheta(basis, series.end, alpha, slope, state.level, places, factors, length, sigma)
+        return FittedTheta(
+            basis,
+            series.end,
+            float(found.alpha[0]),
+            float(found.slope[0]),
+            float(found.level[0]),
+            found.season[0],
+            bool(found.factors[0]),
+            length,
+            sigma,
+        )
 
 
-def _season(target: Floats, season: int, factors: bool) -> Floats:
-    """The classical decomposition's season, neutral where there is none. Shape (season,)."""
-    neutral = np.full(season, 1.0 if factors else 0.0)
-    length = len(target)
-    around = target - target.mean()
-    power = float(around @ around)
-    if season == 1 or length < 2 * season or power == 0:
-        return neutral
-    lagged = np.array([around[lag:] @ around[:-lag] for lag in range(1, season + 1)]) / power
-    if abs(lagged[-1]) <= _SEASONALITY * math.sqrt((1 + 2 * float(lagged[:-1] @ lagged[:-1])) / length):
-        return neutral
-    window = np.full(season + 1 - season % 2, 1 / season)
-    if season % 2 == 0:
-        window[0] = window[-1] = 0.5 / season
-    trend = np.convolve(target, window, mode="valid")
-    start = len(window) // 2
-    inner = target[start : start + len(trend)]
-    rest = inner / trend if factors else inner - trend
-    places = np.arange(start, start + len(trend)) % season
-    profile = np.bincount(places, rest, minlength=season) / np.maximum(
-        np.bincount(places, minlength=season), 1
-    )
-    normal: Floats = profile / profile.mean() if factors else profile - profile.mean()
-    return normal
+@dataclass(frozen=True, slots=True)
+class Thetas:
+    """What was fitted to some series.
+
+    Attributes:
+        alpha: Level weights. Shape (series,).
+        slope: Of the trend lines. Shape (series,).
+        level: Last levels, deseasonalised. Shape (series,).
+        season: Seasons, the period after the last first. Shape (series, season).
+        factors: Whether each multiplies. Shape (series,).
+        errors: One-step errors of the series one after the other, deseasonalised.
+    """
+
+    alpha: Floats
+    slope: Floats
+    level: Floats
+    season: Floats
+    factors: npt.NDArray[np.bool_]
+    errors: Floats
+
+
+def fit_thetas(target: Floats, offsets: Ints, season: int) -> Thetas:
+    """Fit the theta method to series.
+
+    Args:
+        target: The series one after the other, without NaN.
+        offsets: Where each is. Shape (series + 1,).
+        season: Periods in a season.
+    """
+    from manymodels.models.forecast.theta_kernel import decompose_each
+
+    plain, places, factors, slope = decompose_each(np.array(target), np.array(offsets), season)
+    found = smooth(plain, offsets, Form())
+    lengths = np.diff(offsets)
+    alpha, owner = found.weights[:, 0], np.repeat(np.arange(len(lengths)), lengths)
+    at = np.arange(len(target)) - offsets[:-1][owner]
+    errors = found.errors - 0.5 * slope[owner] * remembered(alpha[owner], at)
+    turned = (lengths[:, None] + np.arange(season)) % season
+    return Thetas(alpha, slope, found.last[:, 0], np.take_along_axis(places, turned, axis=1), factors, errors)
+
+
+def remembered(alpha: Any, length: Any) -> Any:
+    """The weights of so many periods, summed: how much of the slope a level lags behind. Numbers, or arrays."""
+    return -np.expm1(length * np.log1p(-alpha)) / alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +149,7 @@ class FittedTheta(FittedForecast):
 
     def _outlook(self, steps: Ints, rows: Rows) -> Outlook:
         ahead = steps - 1.0
-        lag = (1 - (1 - self.alpha) ** self.length) / self.alpha
-        plain = self.level + 0.5 * self.slope * (ahead + lag)
+        plain = self.level + 0.5 * self.slope * (ahead + remembered(self.alpha, self.length))
         deviation = self.sigma * np.sqrt(1 + ahead * self.alpha**2)
         places = self.season[(steps - 1) % len(self.season)]
         if self.factors:
