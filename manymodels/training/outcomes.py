@@ -96,9 +96,15 @@ class RunOutcomes:
         return path
 
     def discard_parts(self) -> None:
-        """Remove the batches' own files, once the whole is published."""
+        """Remove the batches' own files, once the whole is published, and backtests of attempts that did not count."""
         for path in self._paths:
             self._storage.delete(path)
+        named = {
+            path for part in self._parts.values() for path in part.column("backtests").unique().to_pylist()
+        }
+        for path in self._storage.listing(f"runs/{self._script.run_id}/backtests"):
+            if path not in named:
+                self._storage.delete(path)
 
     def _key_parts(self) -> Iterable[pa.Table]:
         return (table for batch, table in self._parts.items() if not self.is_rung(batch))
