@@ -44,7 +44,7 @@ def embedded(figures: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
 
 def skill_figure(bins: pd.DataFrame) -> Figure:
     """Keys by skill: worse than the naive baseline in one colour, better in another, about the same in grey."""
-    plot = _plot("skill: 0 is as good as naive, 100 % is perfect", "keys", (-1.08, 1.08))
+    plot = _plot("", "keys", (-1.08, 1.08))
     colour = np.where(bins["low"] > 0, BLUE, np.where(bins["high"] < 0, CLAY, GREY))
     _bars(plot, bins["low"], bins["high"], bins["keys"], colour)
     plot.xaxis.formatter = _percent()

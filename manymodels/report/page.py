@@ -124,7 +124,7 @@ def run_page(facts: RunFacts, tables: dict[str, pd.DataFrame]) -> str:
             for line in lines["changed_keys"]
         ],
         settings_rows=[
-            tuple(str(line[name])[:400] for name in ("what", "name", "before", "after"))
+            tuple(wording.shortened(line[name]) for name in ("what", "name", "before", "after"))
             for line in lines["settings"]
         ],
         provenance={

@@ -49,7 +49,7 @@ def score_page(facts: ScoreFacts, tables: dict[str, pd.DataFrame]) -> str:
         examples=examples,
         widest=max(spec.levels, default=None),
         source_rows=[
-            (line["model_source"] or "nobody", wording.count(line["keys"]), wording.count(line["rows"]))
+            (_source(line["model_source"]), wording.count(line["keys"]), wording.count(line["rows"]))
             for line in lines["sources"]
         ],
         version_rows=[
@@ -64,6 +64,10 @@ def score_page(facts: ScoreFacts, tables: dict[str, pd.DataFrame]) -> str:
             for name in ("keys", "scored", "fallback", "failed", "rows")
         ],
     )  # fmt: skip
+
+
+def _source(source: str | None) -> str:
+    return {"key": "its own", None: "nobody"}.get(source, str(source))
 
 
 def _lead(summary: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from manymodels.partitioning.listing import chosen_key
 from manymodels.registry import Registry
 from manymodels.registry.records import ScoreRecord
 from manymodels.report.points import earlier_rows, histogram, thinned
+from manymodels.report.wording import unnumbered
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -122,13 +123,14 @@ def score_tables(facts: ScoreFacts) -> dict[str, pd.DataFrame]:
     if not numeric:
         by_value = values.to_pandas().value_counts(dropna=False).rename_axis("class").reset_index(name="rows")
         by_value["class"] = by_value["class"].astype(str)
+    reasons = keys[keys["reason"].notna()]
     largest = keys.nlargest(_SHOWN, "total") if facts.settings.job.task == "forecast" else keys.head(0)
     tables = {
         "summary": _summary(facts, keys),
         "states": _states(facts.record),
         "sources": _counted(keys, "model_source"),
         "versions": _counted(keys, "model_version"),
-        "reasons": _counted(keys[keys["reason"].notna()], "reason").head(_REASONS),
+        "reasons": _counted(reasons.assign(reason=unnumbered(reasons["reason"])), "reason").head(_REASONS),
         "predictions": histogram(values.to_pandas().to_numpy(dtype=np.float64, na_value=np.nan))
         if numeric
         else histogram(np.empty(0)),

@@ -14,13 +14,13 @@ from manymodels.models.contract import interval_columns
 from manymodels.records import STATES
 from manymodels.report.facts import RunFacts
 from manymodels.report.points import earlier_rows, histogram, thinned
+from manymodels.report.wording import unnumbered
 
 __all__ = ["SHOWN", "run_tables"]
 
 SHOWN = 6
 """Keys that are shown as the best, and as the worst."""
 
-_NUMBER = r"\b\d[\d,.]*\b"
 _SLOWEST = 10
 _CHANGED = 10
 _EXACT = 9
@@ -112,8 +112,7 @@ def _reasons(keys: pd.DataFrame) -> pd.DataFrame:
     rest = keys[
         keys["state"].isin(["fallback", "skipped"]) | (keys["state"].eq("trained") & keys["reason"].ne(""))
     ]
-    # The same reason with other numbers is the same reason.
-    named = rest.assign(reason=rest["reason"].fillna("").str.replace(_NUMBER, "n", regex=True))
+    named = rest.assign(reason=unnumbered(rest["reason"]))
     counted = named.groupby(["state", "reason"]).size().rename("keys").reset_index()
     return counted.sort_values("keys", ascending=False, kind="stable")  # fmt: skip
 

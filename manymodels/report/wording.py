@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from typing import Any
 
-__all__ = ["FILTERS", "count", "duration", "number", "percent", "size", "times"]
+import pandas as pd
 
+__all__ = ["FILTERS", "count", "duration", "number", "percent", "shortened", "times", "unnumbered"]
+
+_LONGEST = 400
+_VARIABLE = r"\b\d(?:[\w.:,+-]*\w)?"
 NOTHING = "–"  # noqa: RUF001 - a dash in an empty cell
 
 
@@ -50,18 +55,21 @@ def duration(seconds: Any) -> str:
     return f"{seconds / 3600:,.1f} h"
 
 
-def size(value: Any) -> str:
-    """Bytes as people say them."""
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
-
-
 def times(moment: dt.datetime | None) -> str:
     """A moment in UTC, to the minute."""
     return NOTHING if moment is None else f"{moment:%d %B %Y, %H:%M} UTC"
+
+
+def shortened(text: str) -> str:
+    """A text that fits a cell; of a fingerprint the first twelve digits."""
+    if re.fullmatch("[0-9a-f]{32,64}", text):
+        return f"{text[:12]}…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def unnumbered(reasons: pd.Series) -> pd.Series:
+    """Reasons with their numbers and times replaced: the same with other numbers is the same reason."""
+    return reasons.fillna("").str.replace(_VARIABLE, "n", regex=True)
 
 
 FILTERS = {
@@ -69,7 +77,6 @@ FILTERS = {
     "number": number,
     "percent": percent,
     "duration": duration,
-    "size": size,
     "times": times,
 }
 """By their names in the page's template."""
