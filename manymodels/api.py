@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from manymodels.exceptions import NotFoundError, UsageError
 from manymodels.job.job import Job
+from manymodels.job.settings import load_settings
 from manymodels.planning.plan import Plan
 from manymodels.progress import NoProgress, Progress, progress_for
 from manymodels.registry import Registry, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+    from manymodels.partitioning.store import PartitionStore
 
 __all__ = ["Run", "plan", "score", "train"]
 
@@ -47,12 +51,23 @@ class Run:
         return run_summary(self._record)
 
     def outcomes(self) -> pd.DataFrame:
-        """One row per key: the key columns, then state, reason, candidate, metric, rows, seconds, failure."""
+        """One row per key: the key columns, then state, reason, candidate, metric, baseline, skill, rows, seconds, failure."""
         return run_outcomes(self._registry, self._record)
 
     def leaderboard(self) -> pd.DataFrame:
-        """One row per candidate: keys won, keys tried, failures, its median metric and its mean seconds."""
+        """One row per candidate: keys won, keys tried, failures, its median metric and skill, and its mean seconds."""
         return leaderboard(self._registry, self._record)
+
+    def backtests(self, keys: Iterable[Mapping[str, Any]] | None = None) -> pd.DataFrame:
+        """One row per prediction that was kept: what was held out, and what was predicted of it (``evaluation.keep``).
+
+        The key columns, then ``candidate``, ``window`` (0 is the newest), ``cutoff``, ``time``, ``step``, ``row`` (the row's
+        place among the key's), ``actual``, ``prediction`` and its bounds, as the task's models give them.
+
+        Args:
+            keys: Only these, each as column to value.
+        """
+        return run_backtests(self._registry, self._record, keys)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number:,} {state}" for state, number in self._record.counts.items() if number)
@@ -245,37 +260,75 @@ def run_summary(record: RunRecord) -> dict[str, Any]:
 
 def run_outcomes(registry: Registry, record: RunRecord) -> pd.DataFrame:
     """One row per key of a published run, with its key columns in front."""
+    keys = _key_columns(load_settings(registry.storage, record).store)
+    table = _outcomes(registry, record).to_pandas()
+    table = table[table["level"] == ""].drop(
+        columns=["level", "content", "segment", "segment_row", "backtests"]
+    )
+    return keys.merge(table, on="key_id", how="left", sort=False)
+
+
+def run_backtests(
+    registry: Registry, record: RunRecord, keys: Iterable[Mapping[str, Any]] | None = None
+) -> pd.DataFrame:
+    """The predictions that a published run kept, with the key columns in front; see ``Run.backtests``."""
+    import pyarrow.compute as pc
+
+    from manymodels.partitioning.listing import chosen_keys
+    from manymodels.training.backtest_table import read_backtests
+
+    store = load_settings(registry.storage, record).store
+    outcomes = _outcomes(registry, record, ["key_id", "backtests"])
+    chosen = None if keys is None else chosen_keys(keys, store.details.key_kinds)
+    if chosen is not None:
+        outcomes = outcomes.filter(pc.field("key_id").isin(sorted(chosen)))
+    paths = outcomes.column("backtests").drop_null().unique().to_pylist()
+    found = read_backtests(registry.storage, paths, key_ids=chosen).to_pandas()
+    return _key_columns(store).merge(found, on="key_id", how="right", sort=False)
+
+
+def _outcomes(registry: Registry, record: RunRecord, columns: list[str] | None = None) -> pa.Table:
     import io
 
     import pyarrow.parquet as pq
-
-    from manymodels.job.settings import load_settings
 
     if not record.outcomes_path:
         raise UsageError(
             f"run {record.id} is {record.state}: its outcomes are written when it ends", run=record.id
         )
-    table = pq.read_table(io.BytesIO(registry.storage.read(record.outcomes_path))).to_pandas()
-    store = load_settings(registry.storage, record).store
+    return pq.read_table(io.BytesIO(registry.storage.read(record.outcomes_path)), columns=columns)
+
+
+def _key_columns(store: PartitionStore) -> pd.DataFrame:
+    """``key_id`` and the key columns of every key."""
     names = [name for name in store.manifest.column_names if name.startswith("key:")]
-    keys = store.manifest.select(["key_id", *names]).to_pandas()
-    keys = keys.rename(columns={name: name.removeprefix("key:") for name in names})
-    table = table[table["level"] == ""].drop(columns=["level", "content", "segment", "segment_row"])
-    return keys.merge(table, on="key_id", how="left", sort=False)
+    keys: pd.DataFrame = store.manifest.select(["key_id", *names]).to_pandas()
+    return keys.rename(columns={name: name.removeprefix("key:") for name in names})
 
 
 def leaderboard(registry: Registry, record: RunRecord) -> pd.DataFrame:
     """One row per candidate of a published run."""
+    import numpy as np
     import pandas as pd
+
+    from manymodels.evaluation.metrics import perfect_value, skill_scores
 
     outcomes = run_outcomes(registry, record)
     lines = [
-        {**entry, "won": winner == entry["candidate"]}
-        for scores, winner in zip(outcomes["scores"], outcomes["candidate"], strict=True)
+        {**entry, "won": winner == entry["candidate"], "baseline": baseline}
+        for scores, winner, baseline in zip(
+            outcomes["scores"], outcomes["candidate"], outcomes["baseline"], strict=True
+        )
         if scores is not None
         for entry in scores
     ]
-    table = pd.DataFrame(lines, columns=["candidate", "metric", "seconds", "error", "won"])
+    table = pd.DataFrame(lines, columns=["candidate", "metric", "seconds", "error", "won", "baseline"])
+    settings = load_settings(registry.storage, record)
+    perfect = perfect_value(settings.fit.metric or "", settings.higher_is_better)
+    values, baselines = (
+        table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("metric", "baseline")
+    )
+    table["skill"] = skill_scores(values, baselines, perfect)
     grouped = table.groupby("candidate", sort=False)
     return (
         pd.DataFrame(
@@ -284,6 +337,7 @@ def leaderboard(registry: Registry, record: RunRecord) -> pd.DataFrame:
                 "tried": grouped.size(),
                 "failed": grouped["error"].agg(lambda errors: int((errors != "").sum())),
                 "median_metric": grouped["metric"].median(),
+                "median_skill": grouped["skill"].median(),
                 "mean_seconds": grouped["seconds"].mean(),
             }
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttemptFailure",
+    "Backtest",
     "BatchReceipt",
     "BatchTask",
     "CandidateScore",
@@ -214,6 +215,33 @@ class CandidateScore:
     error: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Backtest:
+    """What a candidate predicted of held-out rows of one key or many, and what happened in them.
+
+    Attributes:
+        candidate: The candidate's name.
+        window: Of the backtest, or the fold: 0 is the newest.
+        lengths: Rows of each key; they follow each other in the arrays below. Shape (keys,).
+        cutoff: Time of the last row that each key's fit saw (see ``KeyOutcome.cutoff``); None without times.
+        row: Places among the key's rows, in the partition store's order.
+        time: Of the rows; None without times.
+        step: Forecasts: periods after the cutoff, from 1; None for other tasks.
+        actual: What happened.
+        predictions: Output column to values.
+    """
+
+    candidate: str
+    window: int
+    lengths: npt.NDArray[np.int64]
+    cutoff: npt.NDArray[np.int64] | None
+    row: npt.NDArray[np.int64]
+    time: npt.NDArray[np.int64] | None
+    step: npt.NDArray[np.int64] | None
+    actual: npt.NDArray[Any]
+    predictions: Mapping[str, npt.NDArray[Any]]
+
+
 @dataclass(frozen=True)
 class KeyOutcome:
     """What became of one key in one batch.
@@ -225,7 +253,10 @@ class KeyOutcome:
         candidate: The winning candidate's name.
         params: The winning candidate's parameters, JSON.
         metric: The winner's value on the job's metric.
+        baseline: The naive baseline's, on the same splits.
+        skill: How much better the winner is (see ``evaluation.metrics.skill_scores``).
         scores: The leaderboard, best first.
+        backtests: What the job's ``evaluation.keep`` asks for.
         codec: How ``artifact`` is encoded.
         artifact: The encoded model; empty unless trained.
         rows: Rows that the final fit saw.
@@ -242,7 +273,10 @@ class KeyOutcome:
     candidate: str = ""
     params: str = "{}"
     metric: float | None = None
+    baseline: float | None = None
+    skill: float | None = None
     scores: tuple[CandidateScore, ...] = ()
+    backtests: tuple[Backtest, ...] = field(default=(), repr=False)
     codec: str = ""
     artifact: bytes = field(default=b"", repr=False)
     rows: int = 0
@@ -329,12 +363,15 @@ OUTCOME_COLUMNS: dict[str, str] = {
     "reason": "string",
     "candidate": "string",
     "metric": "float64",  # the winner's, null when not evaluated
+    "baseline": "float64",  # the naive baseline's on the same splits
+    "skill": "float64",
     "scores": "list<struct<candidate: string, metric: float64, seconds: float64, error: string>>",
     "rows": "int64",
     "cutoff": "int64",
     "content": "fixed_size_binary[16]",  # the key's content fingerprint
     "segment": "string",  # path in the store, null unless trained
     "segment_row": "int32",
+    "backtests": "string",  # path in the store, null where none were kept
     "fit_seconds": "float64",
     "seconds": "float64",
     "cause": "string",  # the next five null unless failed

@@ -40,8 +40,9 @@ ALLOWED = {
     "training": _JOB | {"training"},
     "scoring": _JOB | {"scoring"},
     "api": _JOB | {"training", "scoring"},
-    "cli": _JOB | {"training", "scoring", "api", "__init__"},
-    "testing": _JOB | {"training", "scoring", "api", "cli"},
+    "report": _JOB | {"training", "scoring", "api", "__init__"},
+    "cli": _JOB | {"training", "scoring", "api", "report", "__init__"},
+    "testing": _JOB | {"training", "scoring", "api", "report", "cli"},
     "__init__": {"api", "exceptions", "job", "registry"},
     "__main__": {"cli"},
 }

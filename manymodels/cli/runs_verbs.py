@@ -85,7 +85,7 @@ def show(
     }
 
     def text(console: Any) -> None:
-        from manymodels.cli.tables import number, pairs, span, table, when
+        from manymodels.cli.tables import number, pairs, percent, span, table, when
 
         lines: list[tuple[str, Any]] = [
             ("run", record.id),
@@ -104,10 +104,10 @@ def show(
         console.print(pairs(line for line in lines if line[1]))
         if board is not None and len(board):
             headings = [("candidate", ""), ("won", "right"), ("tried", "right"), ("failed", "right"),
-                        ("median metric", "right"), ("mean time", "right")]  # fmt: skip
+                        ("median metric", "right"), ("median skill", "right"), ("mean time", "right")]  # fmt: skip
             rows = [
                 (line.candidate, f"{line.won:,}", f"{line.tried:,}", f"{line.failed:,}", number(line.median_metric),
-                 span(line.mean_seconds))
+                 percent(line.median_skill), span(line.mean_seconds))
                 for line in board.itertuples()
             ]  # fmt: skip
             console.print(table("", headings, rows))

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["number", "pairs", "size", "span", "table", "when"]
+__all__ = ["number", "pairs", "percent", "size", "span", "table", "when"]
 
 
 def table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> Any:
@@ -40,6 +40,11 @@ def number(value: float | None, digits: int = 4) -> str:
     if value is None or value != value:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}g}"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a whole percentage; empty when None."""
+    return "" if fraction is None or fraction != fraction else f"{fraction:.0%}"
 
 
 def span(seconds: float | None) -> str:

@@ -51,7 +51,7 @@ def show_result(call: Call, registry: Any, summary: dict[str, Any], failed_rungs
 
     def text(console: Any) -> None:
         from manymodels.api import leaderboard
-        from manymodels.cli.tables import number, span, table
+        from manymodels.cli.tables import number, percent, span, table
 
         run_id = summary["run_id"]
         states = [state for state in ("trained", "reused", "fallback", "skipped", "failed") if summary[state]]
@@ -68,12 +68,13 @@ def show_result(call: Call, registry: Any, summary: dict[str, Any], failed_rungs
                     f"{line.won:,}",
                     f"{line.failed:,}",
                     number(line.median_metric),
+                    percent(line.median_skill),
                     span(line.mean_seconds),
                 )
                 for line in board.itertuples()
             ]
             headings = [("candidate", ""), ("keys won", "right"), ("failed", "right"), ("median metric", "right"),
-                        ("mean time", "right")]  # fmt: skip
+                        ("median skill", "right"), ("mean time", "right")]  # fmt: skip
             console.print(table("", headings, rows))
         for level, reason in failed_rungs.items():
             console.print(f"warning: the ladder's rung {level} could not be fitted: {reason}", markup=False)

@@ -24,11 +24,13 @@ class Evaluation:
 
     Attributes:
         values: The metric on each split, None where there is none.
+        held: What was predicted on each split; None where nothing usable was.
         reason: Why the first None is one; empty when there is none.
         fit_seconds: Wall time inside fit and predict.
     """
 
     values: tuple[float | None, ...]
+    held: tuple[HeldOut | None, ...]
     reason: str
     fit_seconds: float
 
@@ -45,26 +47,29 @@ def evaluate(family: Family, splits: Sequence[Split], spec: FitSpec, metric: Met
         Exception: Whatever the family, its model, or the user's own metric raise.
     """
     values: list[float | None] = []
+    held: list[HeldOut | None] = []
     reason = ""
     seconds = 0.0
     for split in splits:
         began = time.perf_counter()
+        judged: HeldOut | str
         try:
             model = fit_checked(family, split.train, spec)
         except ModelError as error:
-            measured: Measured = str(error)
+            judged = str(error)
             seconds += time.perf_counter() - began
         else:
             predictions = model.predict(split.held)
             seconds += time.perf_counter() - began
             judged = _judged(predictions, split, spec)
-            measured = judged if isinstance(judged, str) else metric.measure(judged)
+        measured: Measured = judged if isinstance(judged, str) else metric.measure(judged)
+        held.append(None if isinstance(judged, str) else judged)
         if isinstance(measured, str):
             values.append(None)
             reason = reason or measured
         else:
             values.append(measured)
-    return Evaluation(tuple(values), reason, seconds)
+    return Evaluation(tuple(values), tuple(held), reason, seconds)
 
 
 def fit_checked(family: Family, rows: Rows, spec: FitSpec) -> FittedModel:

@@ -21,7 +21,16 @@ from manymodels.exceptions import JobError
 from manymodels.models.contract import FitSpec, Floats, Predictions, interval_columns
 from manymodels.models.spec import Task
 
-__all__ = ["METRICS", "HeldOut", "Measured", "Metric", "default_metric", "resolve_metric"]
+__all__ = [
+    "METRICS",
+    "HeldOut",
+    "Measured",
+    "Metric",
+    "default_metric",
+    "perfect_value",
+    "resolve_metric",
+    "skill_scores",
+]
 
 Measured = float | str
 """A metric's value, or the reason why there is none."""
@@ -79,6 +88,51 @@ class Metric:
     def badness(self, value: float) -> float:
         """The value turned so that lower is better."""
         return -value if self.higher_is_better else value
+
+    @property
+    def perfect(self) -> float | None:
+        """The value of a perfect model: 0 for errors, 1 for the built-in metrics where higher is better.
+
+        None for a user's own metric where higher is better: nobody knows how high.
+        """
+        return perfect_value(self.name, self.higher_is_better)
+
+    def skill(self, value: float | None, baseline: float | None) -> float | None:
+        """How much better than the naive baseline, of one key; see ``skill_scores``."""
+        perfect = self.perfect
+        if value is None or baseline is None or perfect is None or perfect == baseline:
+            return None
+        found = (value - baseline) / (perfect - baseline)
+        return found if math.isfinite(found) else None
+
+
+def perfect_value(name: str, higher_is_better: bool) -> float | None:
+    """See ``Metric.perfect``."""
+    if not higher_is_better:
+        return 0.0
+    return 1.0 if name in METRICS else None
+
+
+def skill_scores(values: Floats, baselines: Floats, perfect: float | None) -> Floats:
+    """How much better than the naive baseline: 1 is perfect, 0 as good as the baseline, below 0 worse.
+
+    ``(value - baseline) / (perfect - baseline)``, which for errors is ``1 - value / baseline`` (Murphy, Skill Scores Based on
+    the Mean Square Error and Their Relationships to the Correlation Coefficient, Monthly Weather Review 116, 1988).
+
+    Args:
+        values: Of a metric, NaN where there is none. Of any shape.
+        baselines: The naive baseline's, on the same rows.
+        perfect: See ``perfect_value``; without one there is no skill.
+
+    Returns:
+        NaN where a value is missing, or the baseline is perfect itself.
+    """
+    if perfect is None:
+        return np.full(np.shape(values), np.nan)
+    room = perfect - baselines
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        found = (values - baselines) / room
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def _mean(values: Floats) -> float:

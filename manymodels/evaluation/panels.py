@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from manymodels.evaluation.panel_splits import PanelSplit
 from manymodels.models.batched.contract import BatchedTrainer, Ints, Panel, segment_sums
 from manymodels.models.contract import FitSpec, Floats, Predictions, interval_columns
 
-__all__ = ["HeldPanel", "evaluate_panel"]
+__all__ = ["HeldPanel", "PanelEvaluation", "evaluate_panel", "measure_panel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,8 @@ class HeldPanel:
     """Held-out rows of many keys with their predictions; every outcome is known and every prediction is finite.
 
     Attributes:
-        held: The rows, one key after the other.
+        places: The keys, ascending. Shape (keys,).
+        held: Their rows, one key after the other.
         actual: What happened in them, one value a row.
         predictions: Of the same rows.
         spec: What the fits knew.
@@ -31,6 +32,7 @@ class HeldPanel:
         target: Forecasts: the target of all rows of the frame.
     """
 
+    places: Ints
     held: Panel
     actual: npt.NDArray[Any]
     predictions: Predictions
@@ -56,9 +58,22 @@ class HeldPanel:
         return HeldOut(self.actual[span], columns, self.spec, training)
 
 
+@dataclass(frozen=True, eq=False)
+class PanelEvaluation:
+    """How a candidate did on the keys of a panel.
+
+    Attributes:
+        values: The metric; NaN where a key lacks the split, or has no value on it for whatever reason. Shape (splits, keys).
+        held: What was predicted on each split; None where nothing was.
+    """
+
+    values: Floats
+    held: tuple[HeldPanel | None, ...]
+
+
 def evaluate_panel(
-    trainer: BatchedTrainer, splits: list[PanelSplit], seeds: Ints, spec: FitSpec, metric: Metric
-) -> Floats:
+    trainer: BatchedTrainer, splits: Sequence[PanelSplit], seeds: Ints, spec: FitSpec, metric: Metric
+) -> PanelEvaluation:
     """Fit and measure a candidate on every split of every key.
 
     Args:
@@ -67,11 +82,9 @@ def evaluate_panel(
         seeds: The keys'. Shape (keys,).
         spec: What the fits need to know.
         metric: What is measured.
-
-    Returns:
-        Shape (splits, keys); NaN where a key lacks the split, or has no value on it for whatever reason.
     """
     values = np.full((len(splits), len(seeds)), np.nan)
+    kept: list[HeldPanel | None] = [None] * len(splits)
     for number, split in enumerate(splits):
         fit = trainer.fit_batch(split.train, seeds[split.places], spec)
         found = fit.columns.predict(split.held.take(fit.places))
@@ -82,12 +95,15 @@ def evaluate_panel(
         predictions = {name: array[rows] for name, array in found.values.items()}
         held = split.held.take(usable)
         actual = held.flat(split.outcome)
-        judged = HeldPanel(held, actual, predictions, spec, split.train.take(usable), split.outcome)
-        values[number, split.places[usable]] = _measured(judged, metric)
-    return values
+        places = split.places[usable]
+        judged = HeldPanel(places, held, actual, predictions, spec, split.train.take(usable), split.outcome)
+        values[number, places] = measure_panel(judged, metric)
+        kept[number] = judged
+    return PanelEvaluation(values, tuple(kept))
 
 
-def _measured(held: HeldPanel, metric: Metric) -> Floats:
+def measure_panel(held: HeldPanel, metric: Metric) -> Floats:
+    """The metric of each key; NaN where it has no finite value. Shape (keys,)."""
     measure = _PANEL.get(metric.name)
     if measure is not None:
         values = measure(held)

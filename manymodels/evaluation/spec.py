@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from manymodels.specs import Fraction, Spec
@@ -31,5 +33,7 @@ class EvaluationSpec(Spec):
     """Other tasks: the last part by time where there is a time column, else a seeded part; 0 is none."""
     folds: int | None = Field(default=None, ge=2)
     """k-fold instead of a hold-out."""
+    keep: Literal["winner", "all", "none"] = "winner"
+    """Whose predictions of held-out rows are kept with the run, to be queried: the winner's, every candidate's, or nobody's."""
     label: str | None = None
     """Anomaly detection: a column with the truth, which lets several candidates compete."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from manymodels.evaluation.spec import BacktestSpec, EvaluationSpec
 from manymodels.exceptions import ModelError
 from manymodels.models.contract import FitSpec, Floats
+from manymodels.models.forecast.frequency import Ints
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
@@ -42,14 +43,18 @@ class Split:
         held: Rows to predict, without the columns that nobody knows when a model is used.
         judged: Positions in ``held`` of the rows whose outcome is known.
         actual: What happened in the judged rows (see ``HeldOut``).
+        number: Its window or fold: 0 is the newest.
         training: Forecasts: the target up to the cutoff (see ``HeldOut``).
+        steps: Forecasts: periods after the cutoff of the judged rows, from 1.
     """
 
     train: Rows
     held: Rows
     judged: npt.NDArray[np.intp]
     actual: npt.NDArray[Any]
+    number: int = 0
     training: Floats = field(default_factory=lambda: np.empty(0))
+    steps: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 def make_splits(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> tuple[Split, ...]:
@@ -92,7 +97,9 @@ def _windows(rows: Rows, spec: FitSpec, backtest: BacktestSpec) -> Iterator[Spli
             rows.part(start, stop).only(visible),
             found[known] - start,
             actual[known],
+            window,
             series.target[:cut],
+            known + 1,
         )
 
 
@@ -110,10 +117,11 @@ def _parts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[Sp
     if spec.task == "classification" and bool((outcome[known] == outcome[known][0]).all()):
         raise ModelError(f"all rows are of one class, {outcome[known][0]}")
     visible = _visible(rows, spec)
-    for train, held in _cuts(rows, spec, evaluation):
+    for number, (train, held) in enumerate(_cuts(rows, spec, evaluation)):
         judged = np.flatnonzero(known[held])
         if len(judged):
-            yield Split(_pick(rows, train), _pick(rows, held).only(visible), judged, outcome[held][judged])
+            visibly = _pick(rows, held).only(visible)
+            yield Split(_pick(rows, train), visibly, judged, outcome[held][judged], number)
 
 
 def _cuts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[tuple[_Places, _Places]]:

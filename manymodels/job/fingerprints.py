@@ -36,7 +36,7 @@ def job_json(job: JobSpec) -> str:
 def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -> str:
     """Hash of what in a job makes its models: roles of columns, models, forecast, evaluation, seed, ``training.max_rows``.
 
-    Not in it: limits, compute, promotion, fallback, store and ``ranking.top``, which change no model; and
+    Not in it: limits, compute, promotion, fallback, store, ``evaluation.keep`` and ``ranking.top``, which change no model; and
     how the rows are found (``data.path``, ``csv``, ``where``, ``on_null_key``, ``min_rows``), since each
     key's rows have their own fingerprint.
 
@@ -54,7 +54,8 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     }
     if "features" in settled:
         del data["ignore"]
-    content = {**job.model_dump(mode="json", include=_PARTS), "data": {**data, **settled}}
+    parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}})
+    content = {**parts, "data": {**data, **settled}}
     return blake2b(_canonical(content).encode(), digest_size=16, person=b"manymodels job 1").hexdigest()
 
 

@@ -318,7 +318,8 @@ def make_aliases(connection: sa.Connection, model_set: int, names: tuple[str, ..
 def _evaluation(job: str) -> str:
     """Fingerprint of how the job evaluates: metrics of different evaluations do not compare."""
     try:
-        section = json.loads(job).get("evaluation")
+        section = dict(json.loads(job).get("evaluation") or {})
     except (ValueError, AttributeError):
         raise RegistryError("a run's job must be a JSON object") from None
+    section.pop("keep", None)  # what is kept of it changes no metric
     return blake2b(json.dumps(section, sort_keys=True).encode(), digest_size=8).hexdigest()

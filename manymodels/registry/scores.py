@@ -123,6 +123,19 @@ class Scores(Connected):
 
         return self._db.write(work)
 
+    def score(self, score_id: str) -> ScoreRecord:
+        """A scoring by its id.
+
+        Raises:
+            NotFoundError: There is no such scoring.
+        """
+        found = self._db.read(
+            lambda connection: connection.execute(_select.where(scores.c.score_id == score_id)).first()
+        )
+        if found is None:
+            raise NotFoundError(f"no scoring {score_id!r} in {self.storage.root}")
+        return _record(found)
+
     def scores(self, model_set: str | None = None, *, limit: int | None = 100) -> list[ScoreRecord]:
         """Scorings, newest first.
 

@@ -10,21 +10,21 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from manymodels.evaluation.backtests import backtests_of, row_times
+from manymodels.evaluation.baseline import baseline_values
 from manymodels.evaluation.evaluate import Evaluation, evaluate, fit_checked
 from manymodels.evaluation.metrics import Metric
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.evaluation.splits import Split, make_splits
-from manymodels.exceptions import DataError, ModelError, UnusableRowsError
+from manymodels.exceptions import ModelError, UnusableRowsError
 from manymodels.models.contract import Family, FitSpec, FittedModel
-from manymodels.models.forecast.frequency import time_values
 from manymodels.models.spec import CandidateSpec
-from manymodels.records import AttemptFailure, CandidateScore, Rows
+from manymodels.records import AttemptFailure, Backtest, CandidateScore, Rows
 from manymodels.selection.failures import failure_of
 from manymodels.selection.incumbents import stays
 
-__all__ = ["KeyFit", "fit_key", "row_times"]
+__all__ = ["KeyFit", "fit_key"]
 
 _NOBODY: Mapping[str, AttemptFailure] = MappingProxyType({})
 
@@ -40,7 +40,10 @@ class KeyFit:
         params: The winner's parameters, JSON.
         model: The winner, fitted on all rows; None unless trained.
         metric: The winner's value: the mean over the splits on which all candidates have one.
+        baseline: The naive baseline's, on the same splits.
+        skill: How much better the winner is; see ``skill_scores``.
         scores: The leaderboard, best first, failed candidates last.
+        backtests: What was predicted of held-out rows, as ``evaluation.keep`` asks.
         failure: Of the first listed candidate that failed, when failed.
         rows: Rows that the final fit saw.
         cutoff: Time of the last of them (see ``KeyOutcome.cutoff``).
@@ -53,7 +56,10 @@ class KeyFit:
     params: str = "{}"
     model: FittedModel | None = None
     metric: float | None = None
+    baseline: float | None = None
+    skill: float | None = None
     scores: tuple[CandidateScore, ...] = ()
+    backtests: tuple[Backtest, ...] = ()
     failure: AttemptFailure | None = None
     rows: int = 0
     cutoff: int | None = None
@@ -147,6 +153,7 @@ def fit_key(
     """
     trials = [_Trial(candidate, family, blamed.get(candidate.name)) for candidate, family in candidates]
     splits: Sequence[Split] = ()
+    shared: Sequence[int] = ()
     reason = ""
     if metric is not None:
         try:
@@ -159,7 +166,7 @@ def fit_key(
             if trial.failure is None:
                 yield trial.candidate.name
                 trial.evaluate(splits, spec, metric)
-        _settle(trials)
+        shared = _settle(trials)
     for trial in _preferred(_ranked(trials, metric), metric, incumbent, min_gain):
         if trial.failure is not None:
             continue
@@ -167,8 +174,10 @@ def fit_key(
         model = trial.refit(rows, spec)
         if model is None:
             continue
-        if trial.evaluation is not None:
+        baseline = None
+        if metric is not None and trial.evaluation is not None:
             reason = trial.evaluation.reason
+            baseline = _baseline(trial, splits, shared, spec, metric)
         return KeyFit(
             state="trained",
             reason=reason if trial.metric is None else "",
@@ -176,7 +185,12 @@ def fit_key(
             params=json.dumps(params, default=str) if (params := trial.candidate.params) else "{}",
             model=model,
             metric=trial.metric,
+            baseline=baseline,
+            skill=None if metric is None else metric.skill(trial.metric, baseline),
             scores=_leaderboard(trials, metric),
+            backtests=_kept(trials if evaluation.keep == "all" else [trial], splits, rows, spec)
+            if evaluation.keep != "none"
+            else (),
             rows=len(rows),
             cutoff=_cutoff(rows, spec),
             fit_seconds=sum(each.fit_seconds for each in trials),
@@ -203,8 +217,8 @@ def _failed(trials: Sequence[_Trial], failure: AttemptFailure) -> KeyFit:
     )
 
 
-def _settle(trials: Sequence[_Trial]) -> None:
-    """Give each trial its mean over the splits that all trials with a value share, or over its own."""
+def _settle(trials: Sequence[_Trial]) -> list[int]:
+    """Give each trial its mean over the splits that all trials with a value share (returned), or over its own."""
     measured = [
         (trial, trial.evaluation.values)
         for trial in trials
@@ -218,6 +232,30 @@ def _settle(trials: Sequence[_Trial]) -> None:
     for trial, values in measured:
         known = [value for value in ([values[place] for place in shared] or values) if value is not None]
         trial.metric = sum(known) / len(known)
+    return shared
+
+
+def _baseline(
+    winner: _Trial, splits: Sequence[Split], shared: Sequence[int], spec: FitSpec, metric: Metric
+) -> float | None:
+    """The naive baseline's mean over the splits that the winner's is over."""
+    if winner.metric is None or winner.evaluation is None:
+        return None
+    places = shared or [place for place, value in enumerate(winner.evaluation.values) if value is not None]
+    values = baseline_values([splits[place] for place in places], spec, metric)
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _kept(
+    trials: Sequence[_Trial], splits: Sequence[Split], rows: Rows, spec: FitSpec
+) -> tuple[Backtest, ...]:
+    return tuple(
+        backtest
+        for trial in trials
+        if trial.evaluation is not None
+        for backtest in backtests_of(trial.candidate.name, trial.evaluation.held, splits, rows, spec)
+    )
 
 
 def _ranked(trials: Sequence[_Trial], metric: Metric | None) -> list[_Trial]:
@@ -255,12 +293,3 @@ def _cutoff(rows: Rows, spec: FitSpec) -> int | None:
         return None
     last = int(times[-1])
     return None if last == np.iinfo(np.int64).min else last
-
-
-def row_times(rows: Rows, column: str) -> npt.NDArray[np.int64] | None:
-    """The time of each row (see ``KeyOutcome.cutoff``); None where the column has none at all: it only ordered the rows."""
-    try:
-        times = rows.derived(("time values", column), lambda frame: time_values(frame[column].to_numpy()))
-    except DataError:
-        return None
-    return times[rows.places]

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from manymodels.evaluation.baseline import panel_baselines
 from manymodels.evaluation.metrics import Metric
 from manymodels.evaluation.panel_splits import panel_splits
-from manymodels.evaluation.panels import evaluate_panel
+from manymodels.evaluation.panels import PanelEvaluation, evaluate_panel
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.models.contract import FitSpec, Floats
@@ -41,11 +43,15 @@ class PanelChoice:
     Attributes:
         winners: By candidate; a key is in at most one. The keys in none are to be fitted one by one.
         metric: Each candidate's mean over a key's splits, NaN where there is none. Shape (candidates, keys).
+        baseline: The naive baseline's, on the same splits. Shape (keys,).
+        evaluations: Of each candidate; empty without a metric.
         seconds: Wall time of each candidate for a key: the average, since all are fitted at once. Shape (candidates,).
     """
 
     winners: tuple[Winners, ...]
     metric: Floats
+    baseline: Floats
+    evaluations: tuple[PanelEvaluation, ...]
     seconds: Floats
 
 
@@ -78,6 +84,8 @@ def fit_panel(
     keys = len(panel)
     means = np.full((len(trainers), keys), np.nan)
     seconds = np.zeros(len(trainers))
+    baseline = np.full(keys, np.nan)
+    evaluations = []
     chosen = np.zeros(keys, dtype=np.int64)
     if metric is not None:
         splits = panel_splits(panel, seeds, spec, evaluation)
@@ -86,11 +94,10 @@ def fit_panel(
             asked[number, split.places] = True
         for number, trainer in enumerate(trainers):
             began = time.perf_counter()
-            values = evaluate_panel(trainer, splits, seeds, spec, metric)
-            usable = asked.any(axis=0) & ~(asked & np.isnan(values)).any(axis=0)
-            sums, counts = np.where(asked, values, 0.0).sum(axis=0), asked.sum(axis=0)
-            means[number, usable] = sums[usable] / counts[usable]
+            evaluations.append(evaluate_panel(trainer, splits, seeds, spec, metric))
+            means[number] = _means(evaluations[-1].values, asked)
             seconds[number] += time.perf_counter() - began
+        baseline = _means(panel_baselines(splits, seeds, spec, metric), asked)
         badness = -means if metric.higher_is_better else means
         complete = ~np.isnan(badness).any(axis=0)
         chosen = np.where(complete, np.where(complete, badness, 0.0).argmin(axis=0), -1)
@@ -108,4 +115,13 @@ def fit_panel(
         seconds[number] += time.perf_counter() - began
         if len(fit.places):
             winners.append(Winners(number, won[fit.places], fit.columns))
-    return PanelChoice(tuple(winners), means, seconds / max(keys, 1))
+    return PanelChoice(tuple(winners), means, baseline, tuple(evaluations), seconds / max(keys, 1))
+
+
+def _means(values: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
+    """The mean over each key's splits; NaN where one has no value, or there is none. Shape (keys,)."""
+    usable = asked.any(axis=0) & ~(asked & np.isnan(values)).any(axis=0)
+    found = np.full(asked.shape[1], np.nan)
+    sums, counts = np.where(asked, values, 0.0).sum(axis=0), asked.sum(axis=0)
+    found[usable] = sums[usable] / counts[usable]
+    return found

@@ -46,6 +46,8 @@ def outcome_table(
                 "reason": outcome.reason,
                 "candidate": outcome.candidate,
                 "metric": outcome.metric,
+                "baseline": outcome.baseline,
+                "skill": outcome.skill,
                 "scores": [vars(score) for score in outcome.scores],
                 "rows": outcome.rows,
                 "cutoff": outcome.cutoff,

@@ -108,9 +108,15 @@ class RunOutcomes:
         return path
 
     def discard_parts(self) -> None:
-        """Remove the batches' own files, once the whole is published."""
+        """Remove the batches' own files, once the whole is published, and backtests of attempts that did not count."""
         for path in self._paths:
             self._storage.delete(path)
+        named = {
+            path for part in self._parts.values() for path in part.column("backtests").unique().to_pylist()
+        }
+        for path in self._storage.listing(f"runs/{self._script.run_id}/backtests"):
+            if path not in named:
+                self._storage.delete(path)
 
     def _left(self) -> pa.Table:
         """Keys that an early stop left untried, in the form of ``RunScript.settled``."""

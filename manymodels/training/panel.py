@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.evaluation.backtests import panel_backtest, row_times
+from manymodels.evaluation.metrics import skill_scores
 from manymodels.job.settings import FitSettings
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
-from manymodels.selection.choose import row_times
-from manymodels.selection.panels import PanelChoice, fit_panel
+from manymodels.records import Backtest
+from manymodels.selection.panels import PanelChoice, Winners, fit_panel
 from manymodels.training.batch import incumbents_of, key_seed, read_rows
 
 if TYPE_CHECKING:
@@ -35,14 +37,16 @@ class PanelModels:
 
     Attributes:
         places: Rows of the batch's keys.
-        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``scores``, ``rows``, ``cutoff``, ``seed``,
-            ``fit_seconds`` and ``seconds`` of each.
+        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``baseline``, ``skill``, ``scores``, ``rows``,
+            ``cutoff``, ``seed``, ``fit_seconds`` and ``seconds`` of each.
         columns: The models.
+        backtests: Rows of the batch's keys, and what was predicted of them, as ``evaluation.keep`` asks.
     """
 
     places: Ints
     facts: Any
     columns: ModelColumns
+    backtests: tuple[tuple[Ints, Backtest], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +114,14 @@ def train_panel(settings: FitSettings, keys: pa.Table, trainers: Sequence[Batche
         left[places] = False
         candidate = settings.candidates[won.candidate]
         cutoffs, known = _cutoffs(panel, settings.spec.time, places)
+        values, baselines = choice.metric[won.candidate, places], choice.baseline[places]
+        perfect = None if metric is None else metric.perfect
         facts = {
             "candidate": pa.repeat(candidate.name, count),
             "params": pa.repeat(json.dumps(candidate.params, default=str), count),
-            "metric": pa.array(choice.metric[won.candidate, places], from_pandas=True),
+            "metric": pa.array(values, from_pandas=True),
+            "baseline": pa.array(baselines, from_pandas=True),
+            "skill": pa.array(skill_scores(values, baselines, perfect), from_pandas=True),
             "scores": _leaderboards(settings, choice, places, metric),
             "rows": panel.lengths[places],
             "cutoff": pa.array(cutoffs, mask=~known),
@@ -121,7 +129,8 @@ def train_panel(settings: FitSettings, keys: pa.Table, trainers: Sequence[Batche
             "fit_seconds": np.full(count, choice.seconds.sum()),
             "seconds": np.full(count, (time.perf_counter() - began) / len(panel)),
         }
-        models.append(PanelModels(places, pa.table(facts), won.columns))
+        backtests = tuple(_kept(settings, choice, won, panel))
+        models.append(PanelModels(places, pa.table(facts), won.columns, backtests))
     return FittedPanel(tuple(models), np.flatnonzero(left))
 
 
@@ -129,6 +138,20 @@ def _incumbents(settings: FitSettings, keys: pa.Table) -> Ints:
     """The place among the candidates of the one that each key's champion is of; -1 where none is."""
     places = {candidate.name: place for place, candidate in enumerate(settings.candidates)}
     return np.array([places.get(name or "", -1) for name in incumbents_of(keys)], dtype=np.int64)
+
+
+def _kept(
+    settings: FitSettings, choice: PanelChoice, won: Winners, panel: Panel
+) -> Iterator[tuple[Ints, Backtest]]:
+    keep = settings.evaluation.keep
+    chosen = np.zeros(len(panel), dtype=bool)
+    chosen[won.places] = keep != "none"
+    for number, evaluation in enumerate(choice.evaluations):
+        if keep == "all" or number == won.candidate:
+            name = settings.candidates[number].name
+            for window, held in enumerate(evaluation.held):
+                if held is not None:
+                    yield panel_backtest(name, window, held, chosen, panel, settings.spec)
 
 
 def _cutoffs(panel: Panel, time: str | None, places: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:

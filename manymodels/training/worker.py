@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING
 from manymodels.job.runner import runner_for
 from manymodels.job.settings import FitSettings
 from manymodels.job.supervise import Blame, supervise
-from manymodels.records import (
-    BatchReceipt,
-    BatchTask,
-    KeyOutcome,
-    SegmentInfo,
-)
+from manymodels.partitioning.store import PartitionStore
+from manymodels.records import BatchReceipt, BatchTask, KeyOutcome, SegmentInfo
 from manymodels.storage import Storage
+from manymodels.training.backtest_table import KeptBacktest, backtest_table
 from manymodels.training.batch import BatchPayload, Rung
 from manymodels.training.outcome_table import outcome_table, panel_table, parquet_bytes
 from manymodels.training.oversized import oversized, untried
@@ -121,12 +118,24 @@ class _Batch:
         self.storage = Storage.at(settings.fit.storage_root)
         self.segments: list[SegmentInfo] = []
         self._tables: list[pa.Table] = []
+        self._backtests: list[KeptBacktest] = []
 
     def outcomes(self) -> pa.Table:
-        """The outcomes of all keys."""
+        """The outcomes of all keys, once their backtests are written."""
         import pyarrow as pa
 
-        return pa.concat_tables(self._tables).combine_chunks()
+        table = pa.concat_tables(self._tables).combine_chunks()
+        if not self._backtests:
+            return table
+        path = f"runs/{self.task.run_id}/backtests/{self.task.batch:06d}-{uuid.uuid4().hex}.parquet"
+        fit = self.settings.fit
+        details = PartitionStore.open(self.storage, fit.dataset).details
+        kept = backtest_table(self._backtests, fit.spec, details.time_kind)
+        self.storage.write(path, parquet_bytes(kept))
+        theirs = {key_id for key_ids, _ in self._backtests for key_id in key_ids}
+        paths = [path if key_id in theirs else None for key_id in table.column("key_id").to_pylist()]
+        place = table.column_names.index("backtests")
+        return table.set_column(place, "backtests", pa.array(paths, pa.string()))
 
     def fit_at_once(self, keys: pa.Table) -> pa.Table:
         """Fit keys with the batched trainers; those that they leave."""
@@ -144,13 +153,17 @@ class _Batch:
         for models in fitted.models:
             columns = models.columns
             theirs = keys.take(pa.array(models.places))
-            facts = models.facts.append_column("codec", pa.repeat(CODEC, len(columns)))
+            facts = models.facts.drop_columns(["scores", "baseline", "skill"])
+            facts = facts.append_column("codec", pa.repeat(CODEC, len(columns)))
             for name, column in zip((table := to_table(columns)).column_names, table.columns, strict=True):
                 facts = facts.append_column(name, column)
             meta = replace(self._meta(), schema=columns.schema, shared=columns.shared)
             info = write_models(self.storage, self._path(), facts, theirs, meta)
             self.segments.append(info)
             self._tables.append(panel_table(theirs, models.facts, info.path))
+            key_ids = keys.column("key_id").combine_chunks()
+            for places, backtest in models.backtests:
+                self._backtests.append((key_ids.take(pa.array(places)).to_pylist(), backtest))
         return keys.take(pa.array(fitted.rest))
 
     def fit_singly(self, keys: pa.Table, key_ids: list[str], blame: Blame = _NOBODY) -> None:
@@ -175,6 +188,7 @@ class _Batch:
             info = write_segment(self.storage, self._path(), models, theirs, self._meta())
             self.segments.append(info)
             places |= {done[number].key_id: (info.path, place) for place, number in enumerate(rows)}
+        self._backtests += [([outcome.key_id], test) for outcome in done for test in outcome.backtests]
         level = "" if rung is None else rung.level
         self._tables.append(outcome_table(keys, done, places, level=level, ladder=settings.ladder))
 

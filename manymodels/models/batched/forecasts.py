@@ -58,7 +58,7 @@ class ForecastColumns(ModelColumns):
         outlook = self._outlook(np.maximum(steps, 1), panel)
         served = np.ones(len(panel), dtype=bool)
         served[panel.owner[early | np.isinf(outlook.mean)]] = False
-        return PanelPredictions(bounded(outlook, basis), served)
+        return PanelPredictions(bounded(outlook, basis.levels, non_negative=basis.non_negative), served)
 
     def model(self, place: int) -> FittedForecast:
         """See ``ModelColumns.model``."""

@@ -112,10 +112,9 @@ class LagRegressions(ForecastColumns):
         """See ``ModelColumns.predict``."""
         if all(covariate.name in panel.rows.columns for covariate in self.covariates):
             return super().predict(panel)
-        nothing = np.full(int(panel.offsets[-1]), np.nan)
-        return PanelPredictions(
-            bounded(self._normal(nothing, nothing), self.basis), np.zeros(len(panel), dtype=np.bool_)
-        )
+        nothing = self._normal(*np.full((2, int(panel.offsets[-1])), np.nan))
+        values = bounded(nothing, self.basis.levels, non_negative=self.basis.non_negative)
+        return PanelPredictions(values, np.zeros(len(panel), dtype=np.bool_))
 
     def _outlook(self, steps: Ints, panel: Panel) -> Outlook:
         factor, shift = self.numbers("factor")[panel.owner], self.numbers("shift")[panel.owner]

@@ -55,6 +55,9 @@ def normal_outlook(mean: Floats, deviation: Floats, levels: tuple[float, ...]) -
         deviation: Standard deviations; NaN makes the bounds NaN. Shape (n,).
         levels: Percent.
     """
+    if not levels:
+        none = np.empty((0, len(mean)))
+        return Outlook(mean, none, none)
     half = _quantiles(levels) * deviation
     return Outlook(mean, mean - half, mean + half)
 
@@ -67,15 +70,15 @@ def outlook_columns(outlook: Outlook, basis: Basis) -> dict[str, Floats]:
     """
     if np.isinf(outlook.mean).any():
         raise ModelError("the forecast grows beyond all numbers")
-    return bounded(outlook, basis)
+    return bounded(outlook, basis.levels, non_negative=basis.non_negative)
 
 
-def bounded(outlook: Outlook, basis: Basis) -> dict[str, Floats]:
+def bounded(outlook: Outlook, levels: tuple[float, ...], *, non_negative: bool) -> dict[str, Floats]:
     """A forecast as output columns, its bounds in order; with ``non_negative`` nothing is below zero."""
-    mean = np.maximum(outlook.mean, 0.0) if basis.non_negative else outlook.mean
+    mean = np.maximum(outlook.mean, 0.0) if non_negative else outlook.mean
     columns: dict[str, Floats] = {"prediction": mean}
-    for (low, high), lower, upper in zip(_columns(basis.levels), outlook.lower, outlook.upper, strict=True):
-        columns[low] = np.minimum(np.maximum(lower, 0.0) if basis.non_negative else lower, mean)
+    for (low, high), lower, upper in zip(_columns(levels), outlook.lower, outlook.upper, strict=True):
+        columns[low] = np.minimum(np.maximum(lower, 0.0) if non_negative else lower, mean)
         columns[high] = np.maximum(upper, mean)
     return columns
 

@@ -16,7 +16,7 @@ from manymodels.models.forecast.lag_model import Columns, Prepared, Scale, fille
 from manymodels.models.forecast.lag_regression import FittedLagRegression, LagRegression, columns_of, tails
 from manymodels.models.forecast.regressors import Regressor, learner_of
 from manymodels.models.forecast.series import Basis, Series
-from manymodels.models.forecast.simple import FittedSeasonalNaive, last_season
+from manymodels.models.forecast.simple import FittedSeasonalNaive, naive_forecast
 from manymodels.records import Rows
 
 __all__ = ["FittedPool", "FleetProfile", "NaiveForecast", "PooledForecast"]
@@ -212,13 +212,7 @@ class FleetProfile:
         Raises:
             UnusableRowsError: No row has a target.
         """
-        series = Series.read(rows, self.basis)
-        season = len(self.season)
-        return (
-            last_season("seasonal_naive", self.basis, series, season)
-            if len(series) >= season > 1
-            else last_season("naive", self.basis, series, 1)
-        )
+        return naive_forecast(self.basis, Series.read(rows, self.basis), len(self.season))
 
     def describe(self) -> Mapping[str, Any]:
         """See ``FittedModel.describe``."""

@@ -15,12 +15,18 @@ import numpy as np
 from pydantic import Field
 
 from manymodels.models.contract import FitSpec, Floats
-from manymodels.models.forecast.fitted import FittedForecast, Outlook, need_rows, normal_outlook
+from manymodels.models.forecast.fitted import (
+    FittedForecast,
+    Outlook,
+    bounded,
+    need_rows,
+    normal_outlook,
+)
 from manymodels.models.forecast.frequency import Ints
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
-__all__ = ["Drift", "Mean", "Naive", "SeasonalNaive", "last_season"]
+__all__ = ["Drift", "Mean", "Naive", "SeasonalNaive", "last_season", "naive_ahead", "naive_forecast"]
 
 
 def _deviation(squares: float, freedom: int) -> float:
@@ -121,9 +127,7 @@ class Naive:
         """Fit one key's rows; see ``Family.fit``."""
         basis = Basis.of(spec)
         series = Series.read(rows, basis)
-        return FittedSeasonalNaive(basis, series.start - 1, self.name, np.full(1, np.nan), 0.0, 0)._extended(
-            series
-        )
+        return last_season(self.name, basis, series, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,29 +155,14 @@ class FittedSeasonalNaive(FittedForecast):
         }
 
     def _outlook(self, steps: Ints, rows: Rows) -> Outlook:
-        season = self.season
-        known = season == season
-        if not known.all():
-            season = np.where(known, season, season[known].mean())
-        seasons, places = np.divmod(steps - 1, len(season))
-        deviation = _deviation(self.squares, self.changes) * np.sqrt(seasons + 1.0)
-        return normal_outlook(season[places], deviation, self.basis.levels)
+        return _season_outlook(self.season, self.squares, self.changes, steps, self.basis.levels)
 
     def _extended(self, newer: Series) -> FittedSeasonalNaive:
-        length = len(self.season)
-        values = np.concatenate([self.season, newer.target])
-        # One row a season, counted back from the end: a column is one place.
-        blank = np.full(-len(values) % length, np.nan)
-        table = np.concatenate([blank, values]).reshape(-1, length)
-        latest = np.where(table == table, np.arange(len(table))[:, None], 0)
-        latest = np.maximum.accumulate(latest, axis=0)
-        filled = np.take_along_axis(table, latest, axis=0)
-        changes = (table[1:] - filled[:-1]).ravel()
-        changes = changes[changes == changes]
+        season, changes = _by_place(np.concatenate([self.season, newer.target]), len(self.season))
         return replace(
             self,
             origin=newer.end,
-            season=filled[-1].copy(),
+            season=season,
             squares=self.squares + float(np.square(changes).sum()),
             changes=self.changes + len(changes),
         )
@@ -181,8 +170,60 @@ class FittedSeasonalNaive(FittedForecast):
 
 def last_season(family: str, basis: Basis, series: Series, season: int) -> FittedSeasonalNaive:
     """The last season of a series that is at least that long."""
-    nothing = FittedSeasonalNaive(basis, series.start - 1, family, np.full(season, np.nan), 0.0, 0)
-    return nothing._extended(series)
+    latest, changes = _by_place(series.target, season)
+    squares = float(np.square(changes).sum())
+    return FittedSeasonalNaive(basis, series.end, family, latest, squares, len(changes))
+
+
+def _season_outlook(
+    season: Floats, squares: float, changes: int, steps: Ints, levels: tuple[float, ...]
+) -> Outlook:
+    known = season == season
+    if not known.all():
+        season = np.where(known, season, season[known].mean())
+    seasons, places = np.divmod(steps - 1, len(season))
+    deviation = _deviation(squares, changes) * np.sqrt(seasons + 1.0)
+    return normal_outlook(season[places], deviation, levels)
+
+
+def naive_forecast(basis: Basis, series: Series, season: int) -> FittedSeasonalNaive:
+    """The naive model of a series: seasonal naive, or naive for one without a season or shorter than it."""
+    if len(series) >= season > 1:
+        return last_season("seasonal_naive", basis, series, season)
+    return last_season("naive", basis, series, 1)
+
+
+def naive_ahead(
+    target: Floats, steps: Ints, season: int, *, non_negative: bool, levels: tuple[float, ...] = ()
+) -> dict[str, Floats]:
+    """What the naive model of a history says of some periods after it; see ``naive_forecast``.
+
+    Args:
+        target: One value a period, from the first known one on; NaN where it is not known.
+        steps: Periods after the last one, from 1.
+        season: Periods in a season.
+        non_negative: Whether forecasts below zero are raised to zero.
+        levels: Intervals wanted, in percent.
+    """
+    length = season if len(target) >= season > 1 else 1
+    latest, changes = _by_place(target, length)
+    outlook = _season_outlook(latest, float(np.square(changes).sum()), len(changes), steps, levels)
+    return bounded(outlook, levels, non_negative=non_negative)
+
+
+def _by_place(values: Floats, length: int) -> tuple[Floats, Floats]:
+    """The last value at each place of the season, and the changes from one value to the next at the same place."""
+    changes = values[length:] - values[:-length]
+    if len(values) >= length and not math.isnan(values.sum()):
+        return values[-length:].copy(), changes
+    # One row a season, counted back from the end: a column is one place.
+    blank = np.full(-len(values) % length, np.nan)
+    table = np.concatenate([blank, values]).reshape(-1, length)
+    latest = np.where(table == table, np.arange(len(table))[:, None], 0)
+    latest = np.maximum.accumulate(latest, axis=0)
+    filled = np.take_along_axis(table, latest, axis=0)
+    changes = (table[1:] - filled[:-1]).ravel()
+    return filled[-1].copy(), changes[changes == changes]
 
 
 @dataclass(frozen=True)
