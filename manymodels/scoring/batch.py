@@ -17,6 +17,7 @@ from manymodels.compute.sandbox import Started
 from manymodels.exceptions import ManyModelsError, ModelError
 from manymodels.job.settings import CodeSnapshot
 from manymodels.models.contract import FitSpec, FittedModel, Predictions
+from manymodels.models.rungs import naive_family, takes_history
 from manymodels.records import AttemptFailure, Rows
 
 if TYPE_CHECKING:
@@ -255,8 +256,6 @@ class _Batch:
         ref = rung.models.get(unit[f"rung_{place}"])
         history = self._history(unit)
         if source == "naive" and history is not None:
-            from manymodels.models.rungs import naive_family
-
             # The key's own rows say more than the fleet's.
             own = naive_family(self.settings.spec.task).fit_pooled([history], self.settings.spec)
             version = ref.version if ref is not None else unit["run_version"]
@@ -266,7 +265,7 @@ class _Batch:
         if ref.segment + str(ref.row) not in self._rungs:
             self._rungs[ref.segment + str(ref.row)] = self.segments.load(ref.segment, ref.sha256, ref.row)
         model = self._rungs[ref.segment + str(ref.row)]
-        if self.settings.spec.task == "forecast" and history is not None:
+        if history is not None and takes_history(self.settings.spec.task):
             model = model.extend(history)
         return model, ref.version
 
