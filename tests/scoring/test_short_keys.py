@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import manymodels as mm
+from manymodels.partitioning.store import PartitionStore
 
 SHORT, STRANGER = range(40), 99
 ROWS = 6
@@ -53,3 +56,17 @@ def test_a_short_key_is_served_by_the_pooled_model_from_its_own_level(job: mm.Jo
     levels = 5 + 0.1 * np.array(SHORT)
     np.testing.assert_allclose(found.loc[[*SHORT], "prediction"], levels, atol=0.5)
 
+
+def test_the_rows_of_keys_without_a_model_are_read_at_once(
+    job: mm.Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read = PartitionStore.read
+
+    def counted(store: PartitionStore, keys: Any, *columns: Any, **options: Any) -> Any:
+        reads.append(keys.num_rows)
+        return read(store, keys, *columns, **options)
+
+    monkeypatch.setattr(PartitionStore, "read", counted)
+    mm.score(job, data=pd.DataFrame({"user": [*SHORT], "x": 1.0}), progress=False)
+    assert reads == [len(SHORT), len(SHORT)]  # the rows to score, and the history
