@@ -103,6 +103,10 @@ FALLBACK = """\
 A list of rungs, tried in order for keys without a usable model: `{level: [region]}` is one model per
 value of columns that are constant within a key, `pooled` one model over a sample of all keys' rows,
 `naive` a rule (seasonal naive, mean, class prior). `[]` is no ladder. Default: `[pooled, naive]`.
+
+Where a key has rows of its own, too few for a model, `pooled` and the levels start from them: a forecast
+from its history; a regression or ranking from its level, which is how far its own rows lie above or below
+the model of all rows, shrunk the more, the fewer they are.
 """
 
 FINGERPRINT = """\

@@ -8,7 +8,7 @@ from manymodels.models.contract import Family, FitSpec, FittedModel, PooledFamil
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.records import Rows
 
-__all__ = ["PooledRows", "naive_family", "pooled_family"]
+__all__ = ["PooledRows", "naive_family", "pooled_family", "takes_history"]
 
 _DEFAULTS: dict[Task, str] = {
     "regression": "sklearn.ensemble.HistGradientBoostingRegressor",
@@ -41,7 +41,8 @@ def pooled_family(task: Task, candidates: list[CandidateSpec]) -> PooledFamily:
     """What fits the ``pooled`` rung and the levels.
 
     Forecasts have their own. For the other tasks it is the job's first candidate where that is an estimator by
-    import path, else histogram gradient boosting; for anomaly detection an isolation forest.
+    import path, else histogram gradient boosting; for anomaly detection an isolation forest. Regressions and
+    rankings add the level of a key that has rows of its own.
 
     Raises:
         JobError: The candidate cannot be built.
@@ -53,10 +54,19 @@ def pooled_family(task: Task, candidates: list[CandidateSpec]) -> PooledFamily:
     from manymodels.models.families import build
 
     first = candidates[0].family if candidates else ""
-    if "." in first and ":" not in first:
-        return PooledRows(build(candidates[0], task))
     default = _DEFAULTS[task]
-    return PooledRows(build(CandidateSpec(name=default, family=default), task))
+    by_path = "." in first and ":" not in first
+    family = build(candidates[0] if by_path else CandidateSpec(name=default, family=default), task)
+    if task in ("regression", "ranking"):
+        from manymodels.models.tabular.pooled import PooledRegression
+
+        return PooledRegression(family)
+    return PooledRows(family)
+
+
+def takes_history(task: Task) -> bool:
+    """Whether the pooled models of a task are given a key's own rows, by ``extend``, before they predict for it."""
+    return task in ("forecast", "regression", "ranking")
 
 
 def naive_family(task: Task) -> PooledFamily:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from manymodels.compute.sandbox import Started
 from manymodels.exceptions import ManyModelsError, ModelError
 from manymodels.job.settings import CodeSnapshot
 from manymodels.models.contract import FitSpec, FittedModel, Predictions
+from manymodels.models.rungs import naive_family, takes_history
 from manymodels.records import AttemptFailure, Rows
 
 if TYPE_CHECKING:
@@ -255,8 +257,6 @@ class _Batch:
         ref = rung.models.get(unit[f"rung_{place}"])
         history = self._history(unit)
         if source == "naive" and history is not None:
-            from manymodels.models.rungs import naive_family
-
             # The key's own rows say more than the fleet's.
             own = naive_family(self.settings.spec.task).fit_pooled([history], self.settings.spec)
             version = ref.version if ref is not None else unit["run_version"]
@@ -266,7 +266,7 @@ class _Batch:
         if ref.segment + str(ref.row) not in self._rungs:
             self._rungs[ref.segment + str(ref.row)] = self.segments.load(ref.segment, ref.sha256, ref.row)
         model = self._rungs[ref.segment + str(ref.row)]
-        if self.settings.spec.task == "forecast" and history is not None:
+        if history is not None and takes_history(self.settings.spec.task):
             model = model.extend(history)
         return model, ref.version
 
@@ -276,13 +276,20 @@ class _Batch:
             return self.newer[unit["key_id"]]
         if self.settings.training is None or unit["training_rows"] is None:
             return None
-        rows = self._read(self.settings.training, "training", [unit], self.settings.history_columns)[
-            unit["key_id"]
-        ]
+        rows = self._trained_on.get(unit["key_id"]) or self._training_rows([unit])[unit["key_id"]]
         target = self.settings.spec.target
         if target is not None and not np.isfinite(_as_floats(rows, target)).any():
             return None
         return rows
+
+    @cached_property
+    def _trained_on(self) -> dict[str, Rows]:
+        """The training rows of keys without a model, read at once: a read for each key takes its whole row group."""
+        return self._training_rows([unit for unit in self.units if unit["segment"] is None])
+
+    def _training_rows(self, units: list[dict[str, Any]]) -> dict[str, Rows]:
+        seen = [unit for unit in units if unit["training_rows"] is not None]
+        return self._read(str(self.settings.training), "training", seen, self.settings.history_columns)
 
     def _times(self, unit: dict[str, Any]) -> npt.NDArray[np.int64] | None:
         """The periods that a forecast makes for itself; None when the input has the rows."""
@@ -306,13 +313,15 @@ class _Batch:
         if fingerprint is None:
             return {}
         having = [unit for unit in self.units if unit[f"{prefix}_rows"] is not None]
-        return self._read(fingerprint, prefix, having, columns) if having else {}
+        return self._read(fingerprint, prefix, having, columns)
 
     def _read(
         self, fingerprint: str, prefix: str, units: list[dict[str, Any]], columns: tuple[str, ...]
     ) -> dict[str, Rows]:
         import pyarrow as pa
 
+        if not units:
+            return {}
         names = ["key_id", *(f"{prefix}_{name}" for name in SLICE)]
         slices = pa.Table.from_pylist([{name: unit[name] for name in names} for unit in units])
         frame, offsets = read_slices(self.settings.storage_root, fingerprint, prefix, slices, columns)
