@@ -59,9 +59,13 @@ def console(*, stderr: bool = False) -> Any:
     """A rich console that is plain where there is no terminal; a pipe is wide, so that no line is cut."""
     from rich.console import Console
 
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would leave with 1: that the reader has gone is no error
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Piped(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
 def verb(group: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -23,8 +23,8 @@ from typer.testing import CliRunner
 from manymodels import Job, Registry
 from manymodels.cli.app import app
 
-SECTIONS = ("Keys", "Data", "Job file")
-ITEMS = 52
+SECTIONS = ("Keys", "Data", "Job file", "Artifacts", "Command line", "Models")
+ITEMS = 71
 
 
 @dataclass(frozen=True)

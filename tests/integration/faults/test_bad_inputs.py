@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import bad_input_artifacts
+import bad_input_commands
 import bad_input_data
 import bad_input_jobs
 import bad_input_keys
+import bad_input_models
 import pytest
 from bad_inputs import CASES, ITEMS, BadInput, Place, table
 
-__all__ = ["bad_input_data", "bad_input_jobs", "bad_input_keys"]
+__all__ = [
+    "bad_input_artifacts",
+    "bad_input_commands",
+    "bad_input_data",
+    "bad_input_jobs",
+    "bad_input_keys",
+    "bad_input_models",
+]
 
 pytestmark = pytest.mark.integration
 
