@@ -20,6 +20,8 @@ ManyModelsError                 exit code 1
 
 from __future__ import annotations
 
+from manymodels.redaction import redact
+
 __all__ = [
     "CannotExtendError",
     "ComputeError",
@@ -44,7 +46,7 @@ class ManyModelsError(Exception):
     """Base of every error raised on purpose.
 
     Args:
-        message: What was expected, what was found, where, and what to do; one line.
+        message: What was expected, what was found, where, and what to do; one line. Secrets in it are hidden.
         key: The key concerned, as users write it (``store=17``), when there is one.
         run: The run concerned, when there is one.
     """
@@ -52,6 +54,7 @@ class ManyModelsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, key: str | None = None, run: str | None = None) -> None:
+        message = redact(message)
         super().__init__(message)
         self.message = message
         self.key = key

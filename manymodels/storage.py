@@ -192,10 +192,17 @@ class Storage:
             raise StoreError(f"could not publish {full}: {error}") from error
 
     def scratch(self) -> Path:
-        """A new local folder for work in progress: inside a local store (so that publishing is a rename)."""
+        """A new local folder for work in progress: inside a local store (so that publishing is a rename).
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
         if self.is_local:
             folder = Path(self.root) / "tmp" / uuid.uuid4().hex
-            folder.mkdir(parents=True)
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                raise StoreError(f"could not write to the store {self.root}: {error.strerror}") from error
             return folder
         import tempfile
 

@@ -62,7 +62,7 @@ def show(
     registry = Registry.open(store)
     record = registry.run(run)
     if follow and record.state == "running":
-        with progress_for(quiet=call.quiet or call.json) as progress:
+        with progress_for(quiet=call.quiet) as progress:
             progress.begin(f"{record.id} (batches)", record.batches)
             done = 0
             while record.state == "running":
@@ -203,7 +203,7 @@ def resume(
     record = registry.run(run)
     if job is not None:
         refuse_changed_job(record, load_job(job))
-    with progress_for(quiet=call.quiet or call.json) as progress:
+    with progress_for(quiet=call.quiet) as progress:
         result = execute(record.id, registry, progress)
     show_result(call, registry, run_summary(registry.run(record.id)), result.failed_rungs)
     return GATE if result.state == "failed_gate" else 0

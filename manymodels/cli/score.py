@@ -49,7 +49,7 @@ def score(
     from manymodels.scoring.engine import score as execute
 
     request = ScoreRequest(output, data, future, alias, run, horizon, overwrite, raw)
-    with progress_for(quiet=call.quiet or call.json) as progress:
+    with progress_for(quiet=call.quiet) as progress:
         result = execute(load_job(job, overrides=overrides or ()), request, progress)
 
     def text(console: Any) -> None:

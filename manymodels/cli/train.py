@@ -34,7 +34,7 @@ def train(
 
     loaded = load_job(job, overrides=overrides or ())
     began = time.perf_counter()
-    with progress_for(quiet=call.quiet or call.json) as progress:
+    with progress_for(quiet=call.quiet) as progress:
         prepared = prepare(loaded, selection=selected(only, keys, limit))
         for warning in prepared.resolved.warnings:
             progress.say(f"warning: {warning}")

@@ -32,6 +32,7 @@ from manymodels.partitioning.store import (
     PartitionStore,
     folder_of,
 )
+from manymodels.redaction import redact
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _publish(
         with_nulls=tuple(name for name in layout.schema.names if name in whole.with_nulls),
         classes=None if whole.classes is None else tuple(sorted(whole.classes)),
         dropped_null_keys=whole.null_keys,
-        sources=tuple(file.path for file in source.files),
+        sources=tuple(redact(file.path) for file in source.files),
         sorted_by=sorted_by,
         warnings=_warnings(rows, manifest.num_rows, layout),
     )
@@ -230,10 +231,9 @@ def _check(whole: Written, source: Source, layout: Layout) -> None:
 
 
 def _no_rows(source: Source, layout: Layout, null_keys: int) -> DataError:
-    place = f"{len(source.files):,} files such as {source.files[0].path}" if source.files else "the DataFrame"
     filtered = "" if source.where is None else f" where {source.where}"
     dropped = f" ({null_keys:,} were dropped for a null in {', '.join(layout.keys)})" if null_keys else ""
-    return DataError(f"expected rows to split, found none in {place}{filtered}{dropped}")
+    return DataError(f"expected rows to split, found none in {source.name}{filtered}{dropped}")
 
 
 def _manifest(found: pa.Table, layout: Layout) -> pa.Table:

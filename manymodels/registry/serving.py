@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +20,7 @@ from manymodels.registry.fleets import as_of, failed_since, pointed_at, read_fle
 from manymodels.registry.key_columns import KeyColumns
 from manymodels.registry.records import LATEST
 from manymodels.registry.schema import aliases, keys, runs, segments, versions
+from manymodels.registry.versions import other_versions
 
 if TYPE_CHECKING:
     from manymodels.artifacts.segments import SegmentReader
@@ -176,7 +180,7 @@ class Serving(KeyColumns):
             owner = self._model_set(connection, model_set)
             wanted = sa.and_(keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == digest)
             place = sa.select(
-                segments.c.path, segments.c.sha256, versions.c.segment_row, runs.c.run_id
+                segments.c.path, segments.c.sha256, versions.c.segment_row, runs.c.run_id, runs.c.libraries
             ).select_from(
                 keys.join(versions, versions.c.key == keys.c.id)
                 .join(segments, segments.c.id == versions.c.segment)
@@ -200,16 +204,23 @@ class Serving(KeyColumns):
                 "`manymodels models history` shows what there is",
                 key=shown,
             )
-        place = (found.path, found.sha256.hex(), found.segment_row)
-        try:
-            return self._segments.load(*place)
-        except DamagedError as error:
-            # The model is of the user's own class: its module is in the snapshot that the run kept.
-            code = run_code(self.storage, found.run_id) if isinstance(error.__cause__, ImportError) else None
-            if code is None:
-                raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
+        if found.run_id not in self._codes:
+            self._codes[found.run_id] = run_code(self.storage, found.run_id)
+            for line in other_versions(found.run_id, json.loads(found.libraries)):
+                warnings.warn(line, stacklevel=2)
+        code = self._codes[found.run_id]
+        if code is not None:
+            # A model of the user's own class needs the module that it was trained with, whatever is imported already.
             import_from(code)
-            return self._segments.load(*place)
+        try:
+            return self._segments.load(found.path, found.sha256.hex(), found.segment_row)
+        except DamagedError as error:
+            raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
+
+    @cached_property
+    def _codes(self) -> dict[str, Path | None]:
+        """Run to the folder of its own modules, for the runs whose models were loaded."""
+        return {}
 
     @cached_property
     def _segments(self) -> SegmentReader:

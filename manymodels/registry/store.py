@@ -12,10 +12,11 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError
+from manymodels.redaction import redact, remember_inline
 from manymodels.registry import schema
 from manymodels.registry.database import WAIT, Database, parse_url, sqlite_url
 from manymodels.registry.migrations import revision_of, upgrade
-from manymodels.secrets import redact, resolve_secrets
+from manymodels.secrets import resolve_secrets
 from manymodels.storage import Storage
 
 __all__ = [
@@ -175,6 +176,7 @@ def database_url(storage: Storage, registry: str | None) -> sa.URL:
         JobError: A placeholder's variable is not set.
     """
     if registry is not None:
+        remember_inline(registry)
         return parse_url(resolve_secrets(registry, os.environ))
     if not storage.is_local:
         raise StoreError(f"a store at a URL needs a `registry`, a database URL; {storage.root} has none")

@@ -19,7 +19,9 @@ from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
 from manymodels.progress import Progress
 from manymodels.records import BatchTask
+from manymodels.redaction import redact
 from manymodels.registry import Registry, RunRecord, RunState
+from manymodels.registry.versions import other_versions
 from manymodels.scoring.assemble import OUR_COLUMNS, prediction_fields
 from manymodels.scoring.batch import ScoreSettings
 from manymodels.scoring.inputs import ScoreInputs, open_inputs
@@ -106,12 +108,16 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
             f"--horizon {request.horizon} is above the job's {job.forecast.horizon}; "
             "raise `forecast.horizon` and train again"
         )
-    sources = [text for text in (request.data, request.future, job.data.path) if isinstance(text, str)]
-    check_output(request.output, sources, overwrite=request.overwrite)
+    given = (request.data, request.future, job.data.path)
+    read = [path for paths in given for path in _paths(paths)]
+    check_output(request.output, read, registry.storage, overwrite=request.overwrite)
     run = _run_of(registry, job, request)
     settings = load_settings(registry.storage, run)
     alias = None if request.run else request.alias or job.promotion.alias
     served = registry.served(job.name, alias=alias, run_id=run.id if request.run else None)
+    for run_id in served.column("run_id").unique().to_pylist():
+        for line in other_versions(run_id, registry.run(run_id).libraries):
+            progress.say(f"warning: {line}")
     inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
     ladder, levels = _ladder(job, served)
     units = scoring_units(
@@ -130,7 +136,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         alias=alias,
         run_id=run.id if request.run else None,
         input=inputs.fingerprint,
-        output=request.output,
+        output=redact(request.output),
     ).id
     sink = Sink(request.output, score_id)
     try:
@@ -162,6 +168,13 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         startup_seconds=result.startup_seconds,
     )
     return result
+
+
+def _paths(source: Any) -> list[str]:
+    """The paths of a source; a table in memory has none."""
+    if isinstance(source, str):
+        return [source]
+    return list(source) if isinstance(source, list) else []
 
 
 def _run_of(registry: Registry, job: Job, request: ScoreRequest) -> RunRecord:

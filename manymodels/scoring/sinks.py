@@ -6,12 +6,14 @@ import ctypes
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manymodels.dataset.files import overlap
 from manymodels.exceptions import StoreError, UsageError
 from manymodels.storage import Storage
 
@@ -24,10 +26,17 @@ MANIFEST = "_manifest.json"
 """Written last: a folder without it is not finished."""
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that a spreadsheet runs
 
 
-def check_output(output: str, inputs: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse an output that is there already, or that lies inside an input.
+def check_output(output: str, inputs: Sequence[str], store: Storage, *, overwrite: bool) -> None:
+    """Refuse an output that is there already, or that lies inside an input or the store, or around one.
+
+    Args:
+        output: Where scores are to go.
+        inputs: Paths, globs and URLs of what is read.
+        store: The store.
+        overwrite: Whether an output that is there may be replaced.
 
     Raises:
         UsageError: With what to do instead.
@@ -35,13 +44,10 @@ def check_output(output: str, inputs: Sequence[str], *, overwrite: bool) -> None
     place = Storage.at(output)
     if place.is_local:
         target = Path(place.root)
-        for text in inputs:
-            if "://" in text:
-                continue
-            source = Path(text).absolute()
-            folder = source if source.is_dir() else None
-            if target == source or (folder is not None and target.is_relative_to(folder)):
-                raise UsageError(f"the output {output} lies inside the input {text}; choose another place")
+        for what, path in (*(("input", path) for path in inputs), ("store", store.root)):
+            lies = overlap(path, target)
+            if lies is not None:
+                raise UsageError(f"the output {output} lies {lies} the {what} {path}; choose another place")
         if target.exists() and not overwrite:
             raise UsageError(
                 f"the output {output} exists; pass --overwrite to replace it, or choose another place"
@@ -167,14 +173,17 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def escape_formulas(table: pa.Table) -> pa.Table:
-    """Texts that a spreadsheet would run as a formula get a leading apostrophe."""
+    """Texts that a spreadsheet would run as a formula, names of columns too, get a leading apostrophe."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    table = table.rename_columns(
+        [f"'{name}" if name.startswith(_FORMULA) else name for name in table.column_names]
+    )
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             column = table.column(place)
-            risky = pc.match_substring_regex(column, r"^[=+\-@\t\r]")
+            risky = pc.match_substring_regex(column, f"^[{re.escape(''.join(_FORMULA))}]")
             escaped = pc.binary_join_element_wise(
                 pa.scalar("'", field.type), column, pa.scalar("", field.type)
             )

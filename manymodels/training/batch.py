@@ -200,7 +200,7 @@ def _fit_rung(rung: Rung, parts: list[Rows], payload: BatchPayload) -> Iterator[
         family = (
             naive_family(spec.task)
             if rung.kind == "naive"
-            else pooled_family(spec.task, list(settings.candidates))
+            else pooled_family(spec.task, list(settings.candidates), featureless=not spec.features)
         )
         model = family.fit_pooled(parts, spec)
         codec, artifact = encode(model)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manymodels.dataset.files import overlap
 from manymodels.exceptions import DataError, NotFoundError, UsageError
 from manymodels.job.job import Job
 from manymodels.job.resolve import Resolved, resolve
@@ -15,6 +17,7 @@ from manymodels.partitioning.listing import chosen_keys
 from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.registry import Registry
+from manymodels.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +77,7 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
     """
     import pyarrow.compute as pc
 
+    _refuse_store_in_input(job)
     registry = Registry.open(job.store, create=True)
     resolved = resolve(job, frame, registry.storage)
     manifest = resolved.store.manifest
@@ -125,6 +129,21 @@ def _incumbents(job: Job, registry: Registry, manifest: pa.Table) -> tuple[str |
             if was is not None and (now.family, now.params) == (was.family, was.params):
                 found[line["key_id"]] = now.name
     return tuple(found.get(key_id) for key_id in manifest.column("key_id").to_pylist())
+
+
+def _refuse_store_in_input(job: Job) -> None:
+    """Refuse a store that the next run would read as data.
+
+    Raises:
+        UsageError: It lies inside the input, in a folder that is not passed over.
+    """
+    store = Storage.at(job.store.path)
+    for path in [job.data.path] if isinstance(job.data.path, str) else job.data.path or ():
+        if store.is_local and overlap(path, Path(store.root)) == "inside":
+            raise UsageError(
+                f"the store {store.root} lies inside the input {path}, whose rows its files would become; put it elsewhere, or "
+                "in a folder whose name begins with a dot"
+            )
 
 
 def _scope(job: Job, resolved: Resolved, selection: Selection) -> Scope:

@@ -347,12 +347,20 @@ def test_errors_name_the_variable():
 
 def test_other_variables_are_left_alone():
     other = {
-        "MANYMODELS_STORE": "/elsewhere",
+        "MANYMODELS_STORE": "",
         "MANYMODELS_DEBUG": "1",
         "MANYMODELS_A__B": "1",
         "PATH": "/bin",
     }
     assert load(GOOD, **other) == load(GOOD)
+
+
+def test_the_store_and_the_compute_target_can_be_set_whole():
+    text = GOOD + "store: {path: s3://bucket/x, registry: postgresql://host/db}\n"
+    job = load(text, MANYMODELS_STORE="/elsewhere", MANYMODELS_COMPUTE="serial")
+    assert (job.store.path, job.store.registry, job.compute.target) == ("/elsewhere", None, "serial")
+    job = load(text, MANYMODELS_STORE="/elsewhere", MANYMODELS_STORE__REGISTRY="sqlite:///r.db")
+    assert (job.store.path, job.store.registry) == ("/elsewhere", "sqlite:///r.db")
 
 
 def test_fields_outside_sections_have_variables_too():
