@@ -41,9 +41,10 @@ ALLOWED = {
     "scoring": _JOB | {"scoring"},
     "api": _JOB | {"training", "scoring"},
     "report": _JOB | {"training", "scoring", "api", "__init__"},
+    "estimators": _JOB | {"training", "scoring"},
     "cli": _JOB | {"training", "scoring", "api", "report", "__init__"},
     "testing": _JOB | {"training", "scoring", "api", "report", "cli"},
-    "__init__": {"api", "exceptions", "job", "registry"},
+    "__init__": {"api", "estimators", "exceptions", "job", "registry"},
     "__main__": {"cli"},
 }
 

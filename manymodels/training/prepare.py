@@ -19,7 +19,7 @@ from manymodels.registry import Registry
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Prepared", "Selection", "prepare"]
+__all__ = ["Prepared", "Selection", "fits_of", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
             manifest,
             keys,
             families=[candidate.family for candidate in job.models],
-            fits=_fits(job),
+            fits=fits_of(job),
             job_hash=resolved.job_hash,
         ),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
@@ -149,7 +149,7 @@ def _scope(job: Job, resolved: Resolved, selection: Selection) -> Scope:
     )
 
 
-def _fits(job: Job) -> int:
+def fits_of(job: Job) -> int:
     """Fits of one candidate on one key: for the evaluation, and the refit."""
     if job.task == "forecast":
         return job.evaluation.backtest.windows + 1
