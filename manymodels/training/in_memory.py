@@ -95,6 +95,7 @@ class _Work:
         memory: Bytes of the child's resident size.
         retries: Further tries after a crash, a timeout or a memory hog.
         isolated: Whether model code runs in the child.
+        batched: Whether batched trainers may fit what they can, in the worker itself.
     """
 
     name: str
@@ -103,6 +104,7 @@ class _Work:
     memory: int
     retries: int
     isolated: bool
+    batched: bool
 
 
 def fit_in_memory(
@@ -229,7 +231,9 @@ def _outcomes(
             partitions=rows,
             rung=None if task is None else task.rung,
         )
-        return _Work(name, payload, training.timeout, training.memory, training.retries, isolated)
+        batched = task is None and not whole.estimators and training.isolation != "process"
+        limits = training.timeout, training.memory, training.retries
+        return _Work(name, payload, *limits, isolated, batched)
 
     ladder = [work(task.keys, task) for task in rungs]
     if compute is None:
@@ -251,7 +255,7 @@ def _fit(work: _Work) -> list[KeyOutcome]:
     """Fit a batch: all at once what can be, the rest one by one."""
     payload, keys = work.payload, work.payload.keys
     done: list[KeyOutcome] = []
-    if payload.rung is None and not payload.estimators and not work.isolated:
+    if work.batched:
         done, keys = _fit_at_once(payload)
     if keys.num_rows == 0:
         return done
