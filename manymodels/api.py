@@ -346,6 +346,38 @@ def leaderboard(registry: Registry, record: RunRecord) -> pd.DataFrame:
     )
 
 
+_VERDICTS = ("worse", "better", "new", "gone", "unknown", "same")
+
+
+def compare_runs(registry: Registry, first: RunRecord, second: RunRecord) -> pd.DataFrame:
+    """Which keys got better or worse between two runs: those that got worse first, the largest change first.
+
+    Args:
+        registry: That knows them.
+        first: The run to compare with.
+        second: The newer run.
+
+    Returns:
+        ``Registry.compare``, by verdict and size of the change relative to the first run's metric.
+
+    Raises:
+        NotFoundError: A run is not published, or they are of two model sets.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from manymodels.job.settings import load_settings
+
+    higher = load_settings(registry.storage, second).higher_is_better
+    compared = registry.compare(first.id, second.id, higher_is_better=higher).to_pandas(
+        integer_object_nulls=True
+    )
+    size = compared["change"].abs() / compared["metric_a"].abs().replace(0.0, np.nan)
+    rank = pd.Categorical(compared["verdict"], categories=_VERDICTS, ordered=True).codes
+    order = np.lexsort((-size.fillna(np.inf).to_numpy(), rank))
+    return compared.iloc[order].reset_index(drop=True)
+
+
 def score_summary(result: Any) -> dict[str, Any]:
     """A scoring as ``manymodels score --json`` prints it."""
     summary = asdict(result)
