@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from manymodels.exceptions import ManyModelsError
     from manymodels.job.job import Job
     from manymodels.registry import Registry
+    from manymodels.scoring.monitor import monitor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "PartitionedRegressor",
     "Registry",
     "Run",
+    "monitor",
     "plan",
     "score",
     "train",
@@ -40,6 +42,7 @@ _HOMES = {
     "PartitionedRegressor": "manymodels.estimators",
     "Registry": "manymodels.registry",
     "Run": "manymodels.api",
+    "monitor": "manymodels.scoring.monitor",
     "plan": "manymodels.api",
     "score": "manymodels.api",
     "train": "manymodels.api",

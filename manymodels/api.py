@@ -87,7 +87,7 @@ def plan(
     Args:
         job: The job.
         data: A pandas, Dask or Arrow table that stands in for ``data.path``.
-        only: ``changed``, ``all`` or ``failed``; the job's ``training.only`` when None.
+        only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Only these, each as column to value.
         limit: At most this many: a seeded sample.
 
@@ -113,7 +113,7 @@ def train(
     Args:
         job: The job.
         data: A pandas, Dask or Arrow table that stands in for ``data.path``.
-        only: ``changed``, ``all`` or ``failed``; the job's ``training.only`` when None.
+        only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Only these, each as column to value.
         limit: At most this many: a seeded sample.
         progress: Whether to show a bar, or where to report.
