@@ -18,7 +18,7 @@ from manymodels.job.job import Job
 from manymodels.job.splitting import split_rows
 from manymodels.models.contract import Family, FitSpec
 from manymodels.partitioning.listing import displays, sample_rows, sample_times
-from manymodels.partitioning.store import PartitionStore
+from manymodels.partitioning.store import Partitions, PartitionStore
 from manymodels.storage import Storage
 
 __all__ = ["Resolved", "importable", "level_columns", "level_name", "library_versions", "resolve"]
@@ -122,7 +122,7 @@ def _giveaways(roles: Roles, store: PartitionStore) -> list[str]:
     ]
 
 
-def fit_spec(job: Job, roles: Roles, store: PartitionStore) -> FitSpec:
+def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
     """What every fit of a job needs to know about it and its data."""
     spec = FitSpec(
         task=job.task,
@@ -205,7 +205,7 @@ def importable(folder: str) -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _refuse_duplicate_times(job: Job, store: PartitionStore) -> None:
+def _refuse_duplicate_times(job: Job, store: Partitions) -> None:
     import pyarrow.compute as pc
 
     manifest = store.manifest

@@ -8,7 +8,7 @@ from manymodels.models.contract import Family, FitSpec, FittedModel, PooledFamil
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.records import Rows
 
-__all__ = ["PooledRows", "naive_family", "pooled_family", "takes_history"]
+__all__ = ["PooledRows", "naive_family", "pooled_family"]
 
 _DEFAULTS: dict[Task, str] = {
     "regression": "sklearn.ensemble.HistGradientBoostingRegressor",
@@ -65,11 +65,6 @@ def pooled_family(task: Task, candidates: list[CandidateSpec], *, featureless: b
 
         return PooledRegression(family)
     return PooledRows(family)
-
-
-def takes_history(task: Task) -> bool:
-    """Whether the pooled models of a task are given a key's own rows, by ``extend``, before they predict for it."""
-    return task in ("forecast", "regression", "ranking")
 
 
 def naive_family(task: Task) -> PooledFamily:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from manymodels.registry.rebuild import rebuild
 from manymodels.registry.records import (
     LATEST,
+    AliasDecision,
     AliasEvent,
     AliasMove,
     DamagedSegment,
@@ -24,6 +25,7 @@ from manymodels.registry.registry import Registry
 
 __all__ = [
     "LATEST",
+    "AliasDecision",
     "AliasEvent",
     "AliasMove",
     "DamagedSegment",

@@ -18,7 +18,8 @@ from manymodels.compute.sandbox import Started
 from manymodels.exceptions import ManyModelsError, ModelError
 from manymodels.job.settings import CodeSnapshot
 from manymodels.models.contract import FitSpec, FittedModel, Predictions
-from manymodels.models.rungs import naive_family, takes_history
+from manymodels.models.fixed import FixedModel
+from manymodels.models.rungs import naive_family
 from manymodels.records import AttemptFailure, Rows
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ class _Batch:
         if ref.segment + str(ref.row) not in self._rungs:
             self._rungs[ref.segment + str(ref.row)] = self.segments.load(ref.segment, ref.sha256, ref.row)
         model = self._rungs[ref.segment + str(ref.row)]
-        if history is not None and takes_history(self.settings.spec.task):
+        if history is not None and not isinstance(model, FixedModel):
             model = model.extend(history)
         return model, ref.version
 

@@ -28,6 +28,7 @@ from manymodels.scoring.inputs import ScoreInputs, open_inputs
 from manymodels.scoring.sinks import Sink, check_output
 from manymodels.scoring.units import ladder_refs, scoring_units
 from manymodels.scoring.worker import ScoreReceipt, ScoreWork, run_score_batch
+from manymodels.storage import Storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +137,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         alias=alias,
         run_id=run.id if request.run else None,
         input=inputs.fingerprint,
-        output=redact(request.output),
+        output=redact(Storage.at(request.output).root),  # found again from any folder
     ).id
     sink = Sink(request.output, score_id)
     try:

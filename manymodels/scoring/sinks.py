@@ -20,11 +20,12 @@ from manymodels.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MANIFEST", "Sink", "check_output", "write_part"]
+__all__ = ["MANIFEST", "Sink", "check_output", "is_finished", "write_part"]
 
 MANIFEST = "_manifest.json"
 """Written last: a folder without it is not finished."""
 
+_ONE_FILE = (".parquet", ".csv")
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that a spreadsheet runs
 
@@ -58,6 +59,13 @@ def check_output(output: str, inputs: Sequence[str], store: Storage, *, overwrit
         )
 
 
+def is_finished(output: str) -> bool:
+    """Whether a finished output is there."""
+    if output.lower().endswith(_ONE_FILE):
+        return Path(Storage.at(output).root).is_file()
+    return Storage.at(output).exists(MANIFEST)
+
+
 def write_part(staging: str, name: str, table: pa.Table) -> None:
     """Write one batch's scores into the staging folder."""
     import pyarrow.parquet as pq
@@ -85,7 +93,7 @@ class Sink:
     @property
     def _one_file(self) -> str | None:
         suffix = Path(self.output).suffix.lower()
-        return suffix if suffix in (".parquet", ".csv") else None
+        return suffix if suffix in _ONE_FILE else None
 
     def tables(self, parts: Sequence[str]) -> Iterator[pa.Table]:
         """The parts, one after the other."""
