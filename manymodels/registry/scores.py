@@ -82,6 +82,20 @@ class Scores(Connected):
 
         return self._db.write(work)
 
+    def resume_score(self, score_id: str) -> bool:
+        """Record that a scoring goes on that was stopped; False when there is none of this id, or it was finished.
+
+        Raises:
+            RegistryError: The database could not be used.
+        """
+        stopped = ("running", "failed", "interrupted")
+        statement = (
+            sa.update(scores)
+            .where(scores.c.score_id == score_id, scores.c.state.in_(stopped))
+            .values(state="running", reason="", ended=None)
+        )
+        return bool(self._db.write(lambda connection: connection.execute(statement).rowcount))
+
     def end_score(
         self,
         score_id: str,

@@ -21,6 +21,7 @@ from manymodels.models.contract import FitSpec, FittedModel, Predictions
 from manymodels.models.fixed import FixedModel
 from manymodels.models.rungs import naive_family
 from manymodels.records import AttemptFailure, Rows
+from manymodels.scoring.unreadable import blanked, read_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,7 @@ class ScoreSettings:
         ladder: The rungs, in order.
         top: Rows to keep per key, for rankings; None keeps all.
         code: The user's own modules; None when there are none.
+        turned_text: Columns of the input that were numbers in training and are text now.
     """
 
     storage_root: str
@@ -108,6 +110,7 @@ class ScoreSettings:
     ladder: tuple[RungRef, ...]
     top: int | None
     code: CodeSnapshot | None
+    turned_text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,9 @@ class _Batch:
         self.segments = SegmentReader(self.storage)
         self._rungs: dict[str, FittedModel] = {}
         self.units = payload.units.to_pylist()
+        self._bad: dict[
+            str, npt.NDArray[np.bool_]
+        ] = {}  # key to its rows with a number that could not be read
         self.inputs = self._slices("input", self.settings.input, self.settings.columns)
         self.newer = self._slices("history", self.settings.history, self.settings.history_columns)
 
@@ -198,7 +204,7 @@ class _Batch:
                 try:
                     scores = self._score(unit, source)
                     break
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     # Failure is data: one bad model or row never costs another key's rows.
                     text = (
                         str(error)
@@ -238,6 +244,8 @@ class _Batch:
         rows = self._future(times) if times is not None else self.inputs[unit["key_id"]]
         values = dict(model.predict(rows))
         _check_length(values, len(rows))
+        if unit["key_id"] in self._bad:
+            values = dict(blanked(values, self._bad[unit["key_id"]]))
         kept = None
         if settings.spec.task == "ranking":
             from manymodels.models.ranking import rank_rows
@@ -326,6 +334,9 @@ class _Batch:
         names = ["key_id", *(f"{prefix}_{name}" for name in SLICE)]
         slices = pa.Table.from_pylist([{name: unit[name] for name in names} for unit in units])
         frame, offsets = read_slices(self.settings.storage_root, fingerprint, prefix, slices, columns)
+        bad = read_numbers(frame, self.settings.turned_text) if prefix == "input" else None
+        if bad is not None:
+            self._bad = {unit["key_id"]: bad[offsets[n] : offsets[n + 1]] for n, unit in enumerate(units)}
         whole = Rows(frame)
         return {
             unit["key_id"]: whole.part(int(offsets[n]), int(offsets[n + 1])) for n, unit in enumerate(units)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from manymodels.dataset.files import overlap
 from manymodels.exceptions import StoreError, UsageError
+from manymodels.scoring.staging import Staging
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MANIFEST", "Sink", "check_output", "is_finished", "write_part"]
+__all__ = ["MANIFEST", "Sink", "check_output", "is_finished"]
 
 MANIFEST = "_manifest.json"
 """Written last: a folder without it is not finished."""
@@ -66,29 +67,18 @@ def is_finished(output: str) -> bool:
     return Storage.at(output).exists(MANIFEST)
 
 
-def write_part(staging: str, name: str, table: pa.Table) -> None:
-    """Write one batch's scores into the staging folder."""
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    Storage.at(staging).write(name, buffer.getvalue())
-
-
 class Sink:
     """An output in the making.
 
     Args:
         output: Folder or URL of a folder; a path that ends in ``.parquet`` or ``.csv`` is one file.
-        score_id: Makes the staging folder's name unique.
+        staging: Where its parts are.
     """
 
-    def __init__(self, output: str, score_id: str) -> None:
+    def __init__(self, output: str, staging: Staging) -> None:
         self.output = output
-        place = Storage.at(output)
-        self._local = place.is_local
-        # An object store cannot rename: the folder is written in place and its manifest makes it visible.
-        self.staging = f"{place.root}.{score_id}.partial" if self._local else place.root
+        self._staging = staging
+        self._local = Storage.at(output).is_local
 
     @property
     def _one_file(self) -> str | None:
@@ -99,9 +89,9 @@ class Sink:
         """The parts, one after the other."""
         import pyarrow.parquet as pq
 
-        storage = Storage.at(self.staging)
+        storage = Storage.at(self._staging.parts)
         for part in parts:
-            yield pq.read_table(io.BytesIO(storage.read(part)))
+            yield pq.read_table(io.BytesIO(storage.read(part))).replace_schema_metadata(None)
 
     def publish(self, parts: Sequence[str], details: Mapping[str, Any], *, raw: bool = False) -> None:
         """Make the output visible, in one step.
@@ -117,25 +107,30 @@ class Sink:
         try:
             if self._one_file is not None:
                 self._publish_file(parts, raw=raw)
-                return
-            content = json.dumps({**details, "parts": list(parts)}, indent=1, default=str).encode()
-            Storage.at(self.staging).write(MANIFEST, content)
-            if self._local:
-                self._replace(Path(self.staging), Path(Storage.at(self.output).root))
+            else:
+                self._publish_folder(parts, details)
+            self._staging.discard()
         except OSError as error:
             raise StoreError(f"could not write the scores to {self.output}: {error}") from error
 
-    def discard(self) -> None:
-        """Remove what was staged."""
+    def _publish_folder(self, parts: Sequence[str], details: Mapping[str, Any]) -> None:
+        storage = Storage.at(self._staging.parts)
+        content = json.dumps({**details, "parts": list(parts)}, indent=1, default=str).encode()
+        storage.write(MANIFEST, content)
         if self._local:
-            shutil.rmtree(self.staging, ignore_errors=True)
+            self._replace(Path(storage.root), Path(Storage.at(self.output).root))
+            return
+        # An object store cannot rename: the parts are in place, the manifest makes them visible, and older ones go.
+        for name in storage.listing(""):
+            if name.startswith("part-") and name not in parts:
+                storage.delete(name)
 
     def _publish_file(self, parts: Sequence[str], *, raw: bool) -> None:
         import pyarrow.csv
         import pyarrow.parquet as pq
 
         target = Path(Storage.at(self.output).root)
-        temporary = Path(self.staging) / f"whole{self._one_file}"
+        temporary = Path(self._staging.storage.root) / f"whole{self._one_file}"
         writer: Any = None
         for table in self.tables(parts):
             if self._one_file == ".csv" and not raw:
@@ -149,7 +144,6 @@ class Sink:
             writer.write_table(table)
         writer.close()
         self._replace(temporary, target)
-        shutil.rmtree(self.staging, ignore_errors=True)
 
     def _replace(self, new: Path, target: Path) -> None:
         """Put ``new`` where ``target`` is, in one step."""
