@@ -62,7 +62,7 @@ Every key's winner is held against the naive model of its task, fitted on the sa
 
 | task | baseline |
 | --- | --- |
-| forecast | the value one season ago; the last value without a season, or in a key shorter than one (source: `seasonal_naive`) |
+| forecast | the value one season ago; the last value without a season, or in a key shorter than one |
 | regression, ranking | the (weighted) mean of the target |
 | classification | the (weighted) shares of the classes |
 | anomaly | robust z-scores of each numeric column from its median (with `evaluation.label`) |
