@@ -61,8 +61,9 @@ class Run:
     def backtests(self, keys: Iterable[Mapping[str, Any]] | None = None) -> pd.DataFrame:
         """One row per prediction that was kept: what was held out, and what was predicted of it (``evaluation.keep``).
 
-        The key columns, then ``candidate``, ``window`` (0 is the newest), ``cutoff``, ``time``, ``step``, ``row`` (the row's
-        place among the key's), ``actual``, ``prediction`` and its bounds, as the task's models give them.
+        ``key_id``, the key columns, then ``candidate``, ``window`` (0 is the newest), ``cutoff``, ``time``, ``step``
+        (periods after the cutoff), ``row`` (the row's place among the key's), ``actual``, ``prediction`` and its bounds, as
+        the task's models give them.
 
         Args:
             keys: Only these, each as column to value.
