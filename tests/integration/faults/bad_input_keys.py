@@ -95,12 +95,21 @@ def lone_surrogate(place: Place) -> None:
         mm.train(job, frame, progress=False)
 
 
-@keys(14, "markup", "`<script>`", f"{OPAQUE}; shown as the text that it is")
+@keys(14, "markup", "`<script>`", f"{OPAQUE}; escaped in HTML, and in the terminal too")
 def markup(place: Place) -> None:
     serves(place, *HOSTILE[16:])
     listed = place.once(hostile_fleet).run("models", "list", "wells").stdout
     assert "<script>alert(1)</script>" in listed
     assert "[red]x[/red]" in listed  # no markup of the terminal either
+    place.rows(frame_of(HOSTILE[16:]))
+    place.write("angry.py", "def fit(frame, spec):\n    raise ValueError(frame['key'].iloc[0] + '</td>')\n")
+    place.job(models=["angry:fit"], training={"max_failed": "100%"})
+    place.run("train", "job.yaml")
+    place.run("report", "latest", "-o", "page.html")
+    page = (place.folder / "page.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>alert(1)" not in page
+    assert "[red]x[/red]&lt;/td&gt;" in page
 
 
 @keys(

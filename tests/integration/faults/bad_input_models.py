@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -89,7 +90,7 @@ def odd_fleet(place: Place) -> None:
 
 
 def state_of_this_process() -> list[object]:
-    return [dict(os.environ), Path.cwd(), signal.getsignal(signal.SIGTERM), threading.active_count()]
+    return [dict(os.environ), Path.cwd(), signal.getsignal(signal.SIGTERM), list(sys.path)]
 
 
 def outcome(place: Place, key: str) -> tuple[str, str]:
