@@ -41,6 +41,7 @@ def score(
     """Bring each key's rows to its own model, in bulk; every row says who served it.
 
     Keys without a usable model go down the job's fallback ladder; keys that nobody can serve keep their rows, with the reason.
+    A scoring that was stopped is continued by the same command, as long as rows and models are the same.
     """
     from manymodels.api import score_summary
     from manymodels.job.loading import load_job

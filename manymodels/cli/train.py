@@ -25,6 +25,7 @@ def train(
     """Split, plan, train, register and promote: one model per key.
 
     Only keys with a cause train: new ones, those whose rows, job, code or libraries changed, those that failed last time.
+    Of many keys, 20 drawn at random are tried first; when all of them fail, the run stops.
     """
     from manymodels.api import run_summary
     from manymodels.job.loading import load_job
