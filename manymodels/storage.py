@@ -7,9 +7,12 @@ inside the store are relative, with forward slashes, and may not leave its root.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import shutil
+import time
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,7 +20,22 @@ from typing import Any
 
 from manymodels.exceptions import NotFoundError, StoreError
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "StoredFile"]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the store.
+
+    Attributes:
+        path: Relative to the store's root.
+        bytes: Its size.
+        modified: When it was last written, microseconds since 1970 UTC.
+    """
+
+    path: str
+    bytes: int
+    modified: int
 
 
 @dataclass(frozen=True)
@@ -107,17 +125,23 @@ class Storage:
 
     def listing(self, path: str) -> list[str]:
         """The finished files under a folder, at any depth, relative to the root, sorted; none when it is not there."""
+        return [file.path for file in self.files(path) if not _is_temporary(file.path.rpartition("/")[2])]
+
+    def files(self, path: str = "") -> list[StoredFile]:
+        """All files under a folder, at any depth, sorted by path; none when it is not there."""
         full = self.absolute(path)
         if self.is_local:
-            base = Path(self.root)
-            files = (p for p in Path(full).rglob("*") if p.is_file() and not _is_temporary(p.name))
-            return sorted(p.relative_to(base).as_posix() for p in files)
+            return sorted(_local_files(Path(full), Path(self.root)), key=lambda file: file.path)
         filesystem, root = self._remote
         try:
-            found = filesystem.find(f"{root}/{path}")
+            found = filesystem.find(f"{root}/{path}", detail=True)
         except FileNotFoundError:
             return []
-        return sorted(str(p)[len(root) + 1 :] for p in found)
+        files = [
+            StoredFile(str(name)[len(root) + 1 :], int(info["size"]), _modified(info))
+            for name, info in found.items()
+        ]
+        return sorted(files, key=lambda file: file.path)
 
     def size(self, path: str) -> int:
         """Bytes of a file."""
@@ -175,6 +199,8 @@ class Storage:
             if self.is_local:
                 target = Path(full)
                 target.parent.mkdir(parents=True, exist_ok=True)
+                if target.is_dir() and not (target / last).exists():
+                    target.replace(self.scratch() / "remnant")  # of a removal that was cut short
                 try:
                     local.replace(target)
                 except OSError:
@@ -214,6 +240,23 @@ class Storage:
 def _is_temporary(name: str) -> bool:
     """Whether a file is one that ``write`` had not finished when its process died."""
     return name.startswith(".") and name.endswith(".tmp")
+
+
+def _local_files(folder: Path, root: Path) -> Iterator[StoredFile]:
+    for here, _, names in os.walk(folder):
+        for name in names:
+            file = Path(here) / name
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                found = file.lstat()
+                yield StoredFile(file.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns // 1000)
+
+
+def _modified(info: Mapping[str, Any]) -> int:
+    """When a remote file was written; now, so that it counts as new, when its file system does not say."""
+    found = info.get("LastModified") or info.get("created") or info.get("mtime")
+    if isinstance(found, dt.datetime):
+        return int(found.timestamp() * 1e6)
+    return int((found if isinstance(found, int | float) else time.time()) * 1e6)
 
 
 def _write_local(target: Path, content: bytes) -> None:

@@ -75,10 +75,14 @@ def rebuild(call: Call, store: PathArgument = ".manymodels", registry: RegistryO
 @verb(group, "migrate")
 def migrate(call: Call, store: PathArgument = ".manymodels", registry: RegistryOption = None) -> None:
     """Bring the registry's tables to this version's form."""
-    opened = _open(store, registry, create=True)
+    from manymodels.registry import migrate as execute
+    from manymodels.storage import Storage
+
+    storage = Storage.at(store)
+    before = execute(storage, registry)
     call.emit(
-        {"store": opened.storage.root},
-        lambda console: console.print(f"The registry of {opened.storage.root} is up to date.", markup=False),
+        {"store": storage.root, "before": before},
+        lambda console: console.print(f"The registry of {storage.root} is up to date.", markup=False),
     )
 
 

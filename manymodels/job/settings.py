@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from manymodels.evaluation.spec import EvaluationSpec
-from manymodels.exceptions import StoreFormatError
+from manymodels.exceptions import NotFoundError, StoreFormatError
 from manymodels.job.job import Job
 from manymodels.models.contract import FitSpec
 from manymodels.models.spec import CandidateSpec
@@ -136,10 +136,18 @@ def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
     """Read a run's settings.
 
     Raises:
+        NotFoundError: Garbage collection has removed them, or the run's rows.
         StoreFormatError: They were written in a format that this version does not know.
         StoreError: They could not be read.
     """
-    content = json.loads(storage.read(f"runs/{record.id}/settings.json"))
+    try:
+        content = json.loads(storage.read(f"runs/{record.id}/settings.json"))
+    except NotFoundError:
+        raise NotFoundError(
+            f"the settings of run {record.id} are not in the store: `manymodels store gc` removes those of runs that "
+            "were not finished in time; `manymodels train` starts a new run",
+            run=record.id,
+        ) from None
     if content.get("format") != _FORMAT:
         raise StoreFormatError(
             f"run {record.id} was written in format {content.get('format')!r}, this version knows {_FORMAT}; "
@@ -147,7 +155,14 @@ def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
             run=record.id,
         )
     job = Job.from_dict(json.loads(record.job))
-    store = PartitionStore.open(storage, record.dataset)
+    try:
+        store = PartitionStore.open(storage, record.dataset)
+    except NotFoundError:
+        raise NotFoundError(
+            f"the rows of run {record.id} are not in the store any more: `manymodels store gc` removes those that "
+            "`retention.datasets` does not keep; its models can still be loaded",
+            run=record.id,
+        ) from None
     spec: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["spec"].items()
     }

@@ -20,13 +20,24 @@ from manymodels.storage import Storage
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DETAILS", "FORMAT", "MANIFEST", "MANIFEST_COLUMNS", "Details", "PartitionStore"]
+__all__ = [
+    "DETAILS",
+    "FORMAT",
+    "MANIFEST",
+    "MANIFEST_COLUMNS",
+    "USED",
+    "Details",
+    "PartitionStore",
+    "folder_of",
+]
 
 FORMAT = 1
 """Of the files of a partition store; a store of a newer format is refused."""
 
 MANIFEST = "manifest.parquet"
 DETAILS = "details.json"
+USED = "used"
+"""An empty file, written again whenever somebody is about to use the rows: its time says when that was."""
 
 MANIFEST_COLUMNS: dict[str, pa.DataType] = {
     "key_id": pa.string(),

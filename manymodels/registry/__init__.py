@@ -7,7 +7,9 @@ from manymodels.registry.records import (
     LATEST,
     AliasEvent,
     AliasMove,
+    CompactReport,
     DamagedSegment,
+    GcReport,
     ModelHistory,
     ModelRow,
     ModelSetRecord,
@@ -18,15 +20,19 @@ from manymodels.registry.records import (
     RunState,
     ScoreRecord,
     Signature,
+    UnusableModel,
     VerifyReport,
 )
 from manymodels.registry.registry import Registry
+from manymodels.registry.store import migrate
 
 __all__ = [
     "LATEST",
     "AliasEvent",
     "AliasMove",
+    "CompactReport",
     "DamagedSegment",
+    "GcReport",
     "ModelHistory",
     "ModelRow",
     "ModelSetRecord",
@@ -38,6 +44,8 @@ __all__ = [
     "RunState",
     "ScoreRecord",
     "Signature",
+    "UnusableModel",
     "VerifyReport",
+    "migrate",
     "rebuild",
 ]

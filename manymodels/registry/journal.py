@@ -90,9 +90,14 @@ class Journal(Connected):
 
 
 def add_segments(
-    connection: sa.Connection, run: int, batch: int, files: Iterable[SegmentInfo]
+    connection: sa.Connection,
+    run: int,
+    batch: int,
+    files: Iterable[SegmentInfo],
+    *,
+    retired: int | None = None,
 ) -> dict[str, int]:
-    """Add the segments of one of a run's batches; path to id."""
+    """Add the segments of one of a run's batches, in use or ``retired``; path to id."""
     found: dict[str, int] = {}
     for file in files:
         statement = (
@@ -105,6 +110,7 @@ def add_segments(
                 rows=file.rows,
                 bytes=file.bytes,
                 codec=file.codec,
+                retired=retired,
             )
             .returning(segments.c.id)
         )

@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 from manymodels.exceptions import ManyModelsError
 from manymodels.registry.aliases import Aliases
+from manymodels.registry.compacting import Compaction
 from manymodels.registry.database import WAIT
+from manymodels.registry.garbage import GarbageCollection
 from manymodels.registry.journal import Journal
 from manymodels.registry.listing import Listing
 from manymodels.registry.publishing import Publishing
@@ -25,7 +27,18 @@ from manymodels.storage import Storage
 __all__ = ["Registry"]
 
 
-class Registry(RunLog, Journal, Publishing, Aliases, Serving, Listing, Scores, Verification):
+class Registry(
+    RunLog,
+    Journal,
+    Publishing,
+    Aliases,
+    Serving,
+    Listing,
+    Scores,
+    Verification,
+    GarbageCollection,
+    Compaction,
+):
     """The index of every run, model, version and alias of a store; threads may share one.
 
     Args:

@@ -198,6 +198,13 @@ class RunLog(Connected):
                 raise ConflictError(
                     f"run {run_id} is published already; `manymodels train` starts a new one", run=run_id
                 )
+            gone = sa.select(segments.c.id).where(segments.c.run == row.id, segments.c.retired.is_not(None))
+            if connection.execute(gone.limit(1)).first() is not None:
+                raise ConflictError(
+                    f"run {run_id} cannot be resumed: `manymodels store gc` gave up its models; "
+                    "`manymodels train` starts a new one",
+                    run=run_id,
+                )
             driver = Driver.from_json(row.driver)
             now = micros_now()
             if row.state == "running" and row.driver != mine and driver.is_alive((now - row.heartbeat) / 1e6):

@@ -32,7 +32,7 @@ __all__ = [
     "versions",
 ]
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration: what the database's ``alembic_version`` must say."""
 
 metadata = sa.MetaData(
@@ -128,6 +128,9 @@ segments = sa.Table(
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("codec", sa.Text, nullable=False),
+    sa.Column(
+        "retired", sa.BigInteger
+    ),  # since when nothing is served from it any more: its file may be gone
 )
 
 candidates = sa.Table(
@@ -241,5 +244,7 @@ scores = sa.Table(
     sa.Column("ended", sa.BigInteger),
     sa.Column("seconds", sa.Double),
     sa.Column("startup_seconds", sa.Double),
+    sa.Column("driver", sa.Text, nullable=False),
+    sa.Column("heartbeat", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("model_set", "number"),
 )

@@ -12,10 +12,17 @@ import sqlalchemy as sa
 from manymodels.exceptions import NotFoundError, UsageError
 from manymodels.registry.columns import storable
 from manymodels.registry.connected import Connected, micros_now, moment
+from manymodels.registry.drivers import Driver
 from manymodels.registry.records import RunState, ScoreRecord
 from manymodels.registry.schema import model_sets, runs, scores
 
-__all__ = ["Scores"]
+__all__ = ["Scores", "staging_of"]
+
+
+def staging_of(output: str, score_id: str) -> str:
+    """The folder in which the parts of an output on a disk wait until they are published together."""
+    return f"{output}.{score_id}.partial"
+
 
 _select = (
     sa.select(*scores.c, model_sets.c.name, runs.c.run_id)
@@ -52,6 +59,7 @@ class Scores(Connected):
         if (alias is None) == (run_id is None):
             raise UsageError("a scoring is served by an alias or by a run")
         token = uuid.uuid4().hex
+        now = micros_now()
 
         def work(connection: sa.Connection) -> ScoreRecord:
             mine = connection.execute(_select.where(scores.c.token == token)).first()
@@ -74,13 +82,20 @@ class Scores(Connected):
                         state="running",
                         reason="",
                         counts="{}",
-                        started=micros_now(),
+                        started=now,
+                        driver=Driver.here().to_json(),
+                        heartbeat=now,
                     )
                 )
                 mine = connection.execute(_select.where(scores.c.token == token)).one()
             return _record(mine)
 
         return self._db.write(work)
+
+    def touch_score(self, score_id: str) -> None:
+        """Record that the scoring's driver is alive."""
+        statement = sa.update(scores).where(scores.c.score_id == score_id).values(heartbeat=micros_now())
+        self._db.write(lambda connection: connection.execute(statement))
 
     def end_score(
         self,

@@ -117,14 +117,23 @@ class Serving(KeyColumns):
             files = sa.select(segments.c.id, segments.c.path, segments.c.sha256).join(
                 runs, runs.c.id == segments.c.run
             )
+            in_use = files.where(runs.c.model_set == owner, segments.c.retired.is_(None))
             paths, sums = {}, {}
-            for line in connection.execute(files.where(runs.c.model_set == owner)):
+            for line in connection.execute(in_use):
                 paths[line.id], sums[line.id] = line.path, line.sha256.hex()
+            files_of = looked_up(fleet.column("segment"), paths, pa.string())
+            gone = files_of.null_count
+            if gone:
+                raise NotFoundError(
+                    f"{gone:,} of the {len(fleet):,} models that run {run_id} stands for were given up by "
+                    "`manymodels store gc`; choose a later run, or an alias",
+                    run=run_id,
+                )
             whole = {
                 **{name: fleet.column(name) for name in same},
                 "version": looked_up(fleet.column("run"), facts["number"], pa.int64()),
                 "run_id": looked_up(fleet.column("run"), facts["run_id"], pa.string()),
-                "segment": looked_up(fleet.column("segment"), paths, pa.string()),
+                "segment": files_of,
                 "sha256": looked_up(fleet.column("segment"), sums, pa.string()),
                 "stale_since": stale_since(
                     connection, owner, self._alias(connection, owner, LATEST), fleet.column("key")
@@ -176,7 +185,7 @@ class Serving(KeyColumns):
             owner = self._model_set(connection, model_set)
             wanted = sa.and_(keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == digest)
             place = sa.select(
-                segments.c.path, segments.c.sha256, versions.c.segment_row, runs.c.run_id
+                segments.c.path, segments.c.sha256, segments.c.retired, versions.c.segment_row, runs.c.run_id
             ).select_from(
                 keys.join(versions, versions.c.key == keys.c.id)
                 .join(segments, segments.c.id == versions.c.segment)
@@ -197,6 +206,12 @@ class Serving(KeyColumns):
             kinds = ", ".join(f"{column} ({kind})" for column, kind in self.key_kinds(model_set).items())
             raise NotFoundError(
                 f"no {asked} of {model_set!r} for this key; its key columns are {kinds}; "
+                "`manymodels models history` shows what there is",
+                key=shown,
+            )
+        if found.retired is not None:
+            raise NotFoundError(
+                f"the model of run {found.run_id} for this key was given up by `manymodels store gc`; "
                 "`manymodels models history` shows what there is",
                 key=shown,
             )

@@ -24,6 +24,7 @@ __all__ = [
     "StorePlace",
     "database_url",
     "init_store",
+    "migrate",
     "open_database",
     "prepare_database",
     "read_marker",
@@ -146,24 +147,42 @@ def open_database(storage: Storage, registry: str | None = None, *, wait: float 
         StoreError: The database serves another store.
         RegistryError: The database could not be used, or holds no registry.
     """
-    marker = read_marker(storage)
-    if marker is None:
-        raise NotFoundError(
-            f"no store at {storage.root}; `manymodels store init` makes one, and so does `manymodels train`"
-        )
-    url = database_url(storage, registry or marker.registry)
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-        raise RegistryError(
-            f"the store's registry {url.database} is missing; `manymodels store rebuild` makes it again from the "
-            "store's files"
-        )
-    database = Database(url, wait=wait)
+    marker, database = _opened(storage, registry, wait)
     try:
         database.read(lambda connection: _check(connection, database.place, marker.store_id))
     except BaseException:
         database.close()
         raise
     return database
+
+
+def migrate(storage: Storage, registry: str | None = None, *, wait: float = WAIT) -> str:
+    """Bring the registry's tables to this version's form; the version that they had.
+
+    Args:
+        storage: The store.
+        registry: Database URL; the one that the store was made with when None.
+        wait: Seconds to wait for a database that is busy or away.
+
+    Raises:
+        NotFoundError: There is no store.
+        StoreFormatError: The store is of another format, or its registry of a newer one.
+        StoreError: The database serves another store.
+        RegistryError: The database could not be used, or holds no registry.
+    """
+    marker, database = _opened(storage, registry, wait)
+
+    def work(connection: sa.Connection) -> str:
+        found = revision_of(connection)
+        if found is not None and found < schema.REVISION:
+            upgrade(connection)
+        _check(connection, database.place, marker.store_id)
+        return found or schema.REVISION
+
+    try:
+        return database.write(work)
+    finally:
+        database.close()
 
 
 def database_url(storage: Storage, registry: str | None) -> sa.URL:
@@ -227,6 +246,22 @@ def prepare_database(connection: sa.Connection, database: Database, store_id: st
     return str(known)
 
 
+def _opened(storage: Storage, registry: str | None, wait: float) -> tuple[StoreMarker, Database]:
+    """A store's marker, and its database, which may hold anything."""
+    marker = read_marker(storage)
+    if marker is None:
+        raise NotFoundError(
+            f"no store at {storage.root}; `manymodels store init` makes one, and so does `manymodels train`"
+        )
+    url = database_url(storage, registry or marker.registry)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        raise RegistryError(
+            f"the store's registry {url.database} is missing; `manymodels store rebuild` makes it again from the "
+            "store's files"
+        )
+    return marker, Database(url, wait=wait)
+
+
 def _check(connection: sa.Connection, place: str, store_id: str) -> None:
     found = revision_of(connection)
     if found is None:
@@ -241,6 +276,11 @@ def _check(connection: sa.Connection, place: str, store_id: str) -> None:
 
 
 def _check_revision(found: str, place: str) -> None:
+    if found < schema.REVISION:
+        raise StoreFormatError(
+            f"the registry {place} has schema {found}, and this version of manymodels needs {schema.REVISION}; "
+            "`manymodels store migrate` brings it there (older versions cannot use it then)"
+        )
     if found != schema.REVISION:
         raise StoreFormatError(
             f"the registry {place} has schema {found}, and this version of manymodels knows {schema.REVISION}; "

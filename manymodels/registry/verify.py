@@ -1,15 +1,20 @@
-"""Checking a store: is every segment still what was recorded?"""
+"""Checking a store: is every segment still what was recorded, and every model in it to be had?"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from manymodels.exceptions import StoreError
+from manymodels.artifacts.code import import_from, run_code
+from manymodels.exceptions import ManyModelsError, StoreError
 from manymodels.registry.connected import Connected
-from manymodels.registry.records import DamagedSegment, VerifyReport
+from manymodels.registry.records import DamagedSegment, UnusableModel, VerifyReport
 from manymodels.registry.schema import keys, runs, segments, versions
+
+if TYPE_CHECKING:
+    from manymodels.artifacts.segments import SegmentReader
 
 __all__ = ["Verification"]
 
@@ -17,8 +22,11 @@ __all__ = ["Verification"]
 class Verification(Connected):
     """Checks of the store's files against the registry."""
 
-    def verify(self) -> VerifyReport:
+    def verify(self, *, deep: bool = False) -> VerifyReport:
         """Read every segment of every published run and compare its checksum.
+
+        Args:
+            deep: Load every model too, one after the other; this runs the code that their pickles name.
 
         Raises:
             RegistryError: The database could not be used.
@@ -27,28 +35,49 @@ class Verification(Connected):
 
         reader = SegmentReader(self.storage)
         statement = (
-            sa.select(segments)
+            sa.select(segments, runs.c.run_id)
             .join(runs, runs.c.id == segments.c.run)
-            .where(runs.c.published)
+            .where(runs.c.published, segments.c.retired.is_(None))
             .order_by(segments.c.id)
         )
         files = self._db.read(lambda connection: connection.execute(statement).all())
-        damaged = []
+        damaged, unusable = [], []
+        loaded = 0
         for file in files:
             try:
                 reader.verify(file.path, file.sha256.hex())
             except StoreError as error:
                 damaged.append(self._damaged(file, error.message))
-        return VerifyReport(len(files), sum(file.bytes for file in files), tuple(damaged))
+                continue
+            if deep:
+                bad = list(self._unusable(reader, file))
+                loaded += file.rows - len(bad)
+                unusable += bad
+        return VerifyReport(
+            segments=len(files),
+            bytes=sum(file.bytes for file in files),
+            damaged=tuple(damaged),
+            loaded=loaded if deep else None,
+            unusable=tuple(unusable),
+        )
+
+    def _unusable(self, reader: SegmentReader, file: sa.Row[*tuple[Any, ...]]) -> Iterator[UnusableModel]:
+        """Load every model of a segment; those that cannot be."""
+        try:
+            code = run_code(self.storage, file.run_id)
+            if code is not None:
+                import_from(code)
+        except StoreError as error:  # its models may not need it
+            yield UnusableModel(file.path, None, "", error.message)
+        names = {line.segment_row: line.display for line in self._keys_of(file)}
+        for row in range(file.rows):
+            try:
+                reader.load(file.path, file.sha256.hex(), row)
+            except ManyModelsError as error:
+                yield UnusableModel(file.path, row, names.get(row, ""), error.message)
 
     def _damaged(self, file: sa.Row[*tuple[Any, ...]], problem: str) -> DamagedSegment:
-        concerned = (
-            sa.select(keys.c.display, keys.c.key_id)
-            .join(versions, versions.c.key == keys.c.id)
-            .where(versions.c.run == file.run, versions.c.segment == file.id)
-            .order_by(versions.c.segment_row)
-        )
-        lines = self._db.read(lambda connection: connection.execute(concerned).all())
+        lines = self._keys_of(file)
         return DamagedSegment(
             path=file.path,
             problem=problem,
@@ -56,3 +85,13 @@ class Verification(Connected):
             keys=tuple(line.display for line in lines),
             key_ids=tuple(line.key_id.hex() for line in lines),
         )
+
+    def _keys_of(self, file: sa.Row[*tuple[Any, ...]]) -> list[sa.Row[*tuple[Any, ...]]]:
+        """The keys whose models a segment holds, by row."""
+        concerned = (
+            sa.select(keys.c.display, keys.c.key_id, versions.c.segment_row)
+            .join(versions, versions.c.key == keys.c.id)
+            .where(versions.c.run == file.run, versions.c.segment == file.id)
+            .order_by(versions.c.segment_row)
+        )
+        return list(self._db.read(lambda connection: connection.execute(concerned).all()))

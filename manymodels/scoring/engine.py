@@ -26,6 +26,7 @@ from manymodels.scoring.inputs import ScoreInputs, open_inputs
 from manymodels.scoring.sinks import Sink, check_output
 from manymodels.scoring.units import ladder_refs, scoring_units
 from manymodels.scoring.worker import ScoreReceipt, ScoreWork, run_score_batch
+from manymodels.storage import Storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,8 +112,8 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     run = _run_of(registry, job, request)
     settings = load_settings(registry.storage, run)
     alias = None if request.run else request.alias or job.promotion.alias
-    served = registry.served(job.name, alias=alias, run_id=run.id if request.run else None)
     inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
+    served = registry.served(job.name, alias=alias, run_id=run.id if request.run else None)
     ladder, levels = _ladder(job, served)
     units = scoring_units(
         served,
@@ -130,7 +131,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         alias=alias,
         run_id=run.id if request.run else None,
         input=inputs.fingerprint,
-        output=request.output,
+        output=Storage.at(request.output).root,
     ).id
     sink = Sink(request.output, score_id)
     try:
@@ -277,6 +278,7 @@ def _fan_out(
                     raise completion.error or ManyModelsError(f"{completion.name} gave no receipt")
                 receipt = completion.value
                 receipts.append(receipt)
+                registry.touch_score(score_id)
                 progress.advance(sum(receipt.counts.values()), receipt.counts["failed"])
         return sorted(receipts, key=lambda receipt: receipt.batch), executor.startup_seconds
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manymodels.exceptions import StoreError, UsageError
+from manymodels.registry.scores import staging_of
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Sink:
         place = Storage.at(output)
         self._local = place.is_local
         # An object store cannot rename: the folder is written in place and its manifest makes it visible.
-        self.staging = f"{place.root}.{score_id}.partial" if self._local else place.root
+        self.staging = staging_of(place.root, score_id) if self._local else place.root
 
     @property
     def _one_file(self) -> str | None:
