@@ -143,6 +143,7 @@ def score(
     run: str | None = None,
     horizon: int | None = None,
     overwrite: bool = False,
+    trust: str | None = None,
     progress: Progress | bool = True,
 ) -> Any:
     """Bring each key's rows to its own model.
@@ -156,6 +157,7 @@ def score(
         run: A past run's models instead.
         horizon: Periods ahead, at most the job's.
         overwrite: Replace an existing output.
+        trust: What to trust of the store: ``hashes``, ``signed`` or ``columns-only``; your settings when None.
         progress: Whether to show a bar, or where to report.
 
     Returns:
@@ -178,6 +180,7 @@ def score(
         run=run,
         horizon=horizon,
         overwrite=overwrite,
+        trust=trust,
     )
     with _progress(progress) as shown:
         if output is not None:
@@ -260,7 +263,7 @@ def run_summary(record: RunRecord) -> dict[str, Any]:
 
 def run_outcomes(registry: Registry, record: RunRecord) -> pd.DataFrame:
     """One row per key of a published run, with its key columns in front."""
-    keys = _key_columns(load_settings(registry.storage, record).store)
+    keys = _key_columns(load_settings(registry.storage, record, registry.trust).store)
     table = _outcomes(registry, record).to_pandas()
     table = table[table["level"] == ""].drop(
         columns=["level", "content", "segment", "segment_row", "backtests"]
@@ -277,7 +280,7 @@ def run_backtests(
     from manymodels.partitioning.listing import chosen_keys
     from manymodels.training.backtest_table import read_backtests
 
-    store = load_settings(registry.storage, record).store
+    store = load_settings(registry.storage, record, registry.trust).store
     outcomes = _outcomes(registry, record, ["key_id", "backtests"])
     chosen = None if keys is None else chosen_keys(keys, store.details.key_kinds)
     if chosen is not None:
@@ -323,7 +326,7 @@ def leaderboard(registry: Registry, record: RunRecord) -> pd.DataFrame:
         for entry in scores
     ]
     table = pd.DataFrame(lines, columns=["candidate", "metric", "seconds", "error", "won", "baseline"])
-    settings = load_settings(registry.storage, record)
+    settings = load_settings(registry.storage, record, registry.trust)
     perfect = perfect_value(settings.fit.metric or "", settings.higher_is_better)
     values, baselines = (
         table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("metric", "baseline")

@@ -7,6 +7,7 @@ ManyModelsError                 exit code 1
 │   └── NotFoundError           a run, model, version, alias or store that is not there
 ├── StoreError                  the store's files
 │   ├── DamagedError            a file whose content is not what the registry recorded
+│   ├── TrustError              what the reader's settings do not trust: a pickle, an unsigned model, a store from elsewhere
 │   └── StoreFormatError        a store of another format
 ├── RegistryError               the registry's database
 │   └── ConflictError           somebody else changed it first
@@ -19,6 +20,8 @@ ManyModelsError                 exit code 1
 """
 
 from __future__ import annotations
+
+from manymodels.redaction import redact
 
 __all__ = [
     "CannotExtendError",
@@ -35,6 +38,7 @@ __all__ = [
     "RunInterrupted",
     "StoreError",
     "StoreFormatError",
+    "TrustError",
     "UnusableRowsError",
     "UsageError",
 ]
@@ -44,7 +48,7 @@ class ManyModelsError(Exception):
     """Base of every error raised on purpose.
 
     Args:
-        message: What was expected, what was found, where, and what to do; one line.
+        message: What was expected, what was found, where, and what to do; one line. Secrets in it are hidden.
         key: The key concerned, as users write it (``store=17``), when there is one.
         run: The run concerned, when there is one.
     """
@@ -52,8 +56,8 @@ class ManyModelsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, key: str | None = None, run: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = redact(message)
+        super().__init__(self.message)
         self.key = key
         self.run = run
 
@@ -89,6 +93,10 @@ class StoreError(ManyModelsError):
 
 class DamagedError(StoreError):
     """A file of the store is not what the registry recorded."""
+
+
+class TrustError(StoreError):
+    """What the reader's settings do not trust: a pickle, an unsigned model, or a store from elsewhere."""
 
 
 class StoreFormatError(StoreError):

@@ -11,25 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from manymodels.exceptions import JobError
+from manymodels.redaction import HIDDEN, PLACEHOLDER, TELLING, redact
 
-__all__ = ["redact", "redacted", "resolve_secrets"]
+__all__ = ["redacted", "resolve_secrets"]
 
-HIDDEN = "***"
-
-_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# The password of `scheme://user:password@host`: up to the last @, since people forget to encode one; but
-# `host:80/a@b` is a port and a path.
-_USERINFO = re.compile(r"(://[^\s:/@]*:)(?!\d{1,5}/)(\S+)(?=@)")
-_TELLING = (  # names of what must not be shown: `db_password`, but not `token_pattern`
-    r"(?:[\w.-]*[._-])?(?:password|passwd|pwd|passphrase|secret|token|sig|signature|credential|authorization"
-    r"|account[_-]?key|api[_-]?key|secret[_-]?access[_-]?key)"
-)
-_PARAMETER = re.compile(rf"([?&;]{_TELLING}=)([^&;\s]+)", re.IGNORECASE)
-_TELLING_FIELD = re.compile(_TELLING, re.IGNORECASE)
-_PRIVATE_KEY = re.compile(
-    r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(.*?)(?=-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
-)
+_TELLING_FIELD = re.compile(TELLING, re.IGNORECASE)
 
 
 def resolve_secrets(text: str, environ: Mapping[str, str]) -> str:
@@ -51,17 +38,7 @@ def resolve_secrets(text: str, environ: Mapping[str, str]) -> str:
             )
         return environ[name]
 
-    return _PLACEHOLDER.sub(value, text)
-
-
-def redact(text: str) -> str:
-    """The text with passwords in URLs, secret parameters in their queries, and private keys hidden.
-
-    Placeholders (``${PGPASSWORD}``) stay.
-    """
-    for pattern in (_USERINFO, _PARAMETER, _PRIVATE_KEY):
-        text = pattern.sub(_hide, text)
-    return text
+    return PLACEHOLDER.sub(value, text)
 
 
 def redacted(value: Any) -> Any:
@@ -77,9 +54,5 @@ def redacted(value: Any) -> Any:
 
 def _field(name: Any, value: Any) -> Any:
     if isinstance(name, str) and isinstance(value, str) and _TELLING_FIELD.fullmatch(name):
-        return value if _PLACEHOLDER.fullmatch(value) else HIDDEN
+        return value if PLACEHOLDER.fullmatch(value) else HIDDEN
     return redacted(value)
-
-
-def _hide(match: re.Match[str]) -> str:
-    return match[1] + (match[2] if _PLACEHOLDER.fullmatch(match[2]) else HIDDEN)

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from manymodels.exceptions import NotFoundError, StoreError
+from manymodels.exceptions import NotFoundError, StoreError, TrustError
 
 __all__ = ["Storage", "StoredFile"]
 
@@ -44,9 +44,11 @@ class Storage:
 
     Attributes:
         root: An absolute local path, or a URL (``s3://bucket/prefix``).
+        read_only: Nothing may be changed: the store came from elsewhere, and is not ours.
     """
 
     root: str
+    read_only: bool = False
 
     @classmethod
     def at(cls, location: str | os.PathLike[str]) -> Storage:
@@ -81,6 +83,18 @@ class Storage:
             )
         return f"{self.root}/{path}"
 
+    def _to_change(self, path: str) -> str:
+        """The full path or URL of a file that is to change.
+
+        Raises:
+            TrustError: The store is not ours.
+        """
+        if self.read_only:
+            raise TrustError(
+                f"the store {self.root} was made elsewhere, and is read-only until `manymodels store adopt`"
+            )
+        return self.absolute(path)
+
     def exists(self, path: str) -> bool:
         """Whether a file or folder is there."""
         full = self.absolute(path)
@@ -111,9 +125,10 @@ class Storage:
         """Write a whole file; readers see all of it or nothing.
 
         Raises:
+            TrustError: The store is not ours.
             StoreError: It could not be written (with the path and the bytes needed).
         """
-        full = self.absolute(path)
+        full = self._to_change(path)
         try:
             if self.is_local:
                 _write_local(Path(full), content)
@@ -153,7 +168,7 @@ class Storage:
 
     def delete(self, path: str) -> None:
         """Remove a file or a folder; nothing happens when it is not there."""
-        full = self.absolute(path)
+        full = self._to_change(path)
         if self.is_local:
             target = Path(full)
             if target.is_dir():
@@ -171,7 +186,7 @@ class Storage:
         Raises:
             StoreError: It could not be moved.
         """
-        full, target = self.absolute(path), self.absolute(to)
+        full, target = self._to_change(path), self.absolute(to)
         try:
             if self.is_local:
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +206,7 @@ class Storage:
         Raises:
             StoreError: It could not be moved or uploaded.
         """
-        full = self.absolute(path)
+        full = self._to_change(path)
         if self.exists(f"{path}/{last}"):
             shutil.rmtree(local, ignore_errors=True)
             return
@@ -220,21 +235,22 @@ class Storage:
     def scratch(self) -> Path:
         """A new local folder for work in progress: inside a local store (so that publishing is a rename)."""
         if self.is_local:
-            folder = Path(self.root) / "tmp" / uuid.uuid4().hex
+            folder = Path(self._to_change(f"tmp/{uuid.uuid4().hex}"))
             folder.mkdir(parents=True)
             return folder
         import tempfile
 
         return Path(tempfile.mkdtemp(prefix="manymodels-"))
 
-    def filesystem(self) -> tuple[Any, str]:
-        """A ``pyarrow.fs.FileSystem`` and the root's path in it, for readers that seek."""
+    def locate(self, path: str) -> tuple[Any, str]:
+        """A ``pyarrow.fs.FileSystem`` and the path of a file in it, for readers that seek."""
         import pyarrow.fs
 
+        full = self.absolute(path)
         if self.is_local:
-            return pyarrow.fs.LocalFileSystem(), self.root
+            return pyarrow.fs.LocalFileSystem(), full
         filesystem, root = self._remote
-        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), root
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), f"{root}/{path}"
 
 
 def _is_temporary(name: str) -> bool:

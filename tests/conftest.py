@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 USER = "manymodels"
 
+# Which stores are ours is noted in the user's own folders: not in those of whoever runs the tests.
+_HOME = tempfile.mkdtemp(prefix="manymodels-home-")
+os.environ.update(XDG_STATE_HOME=f"{_HOME}/state", XDG_CONFIG_HOME=f"{_HOME}/config")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
 
 @dataclass(frozen=True)
 class PostgresServer:

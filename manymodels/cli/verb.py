@@ -14,8 +14,9 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 import typer
 
 from manymodels.exceptions import ManyModelsError
+from manymodels.redaction import redact
 
-__all__ = ["Call", "JobFile", "Sets", "StoreOption", "verb"]
+__all__ = ["Call", "JobFile", "Sets", "StoreOption", "TrustOption", "verb"]
 
 JobFile = Annotated[str, typer.Argument(metavar="JOB", help="The job file (YAML).", show_default=False)]
 Sets = Annotated[
@@ -26,6 +27,16 @@ Sets = Annotated[
 StoreOption = Annotated[
     str,
     typer.Option("--store", metavar="PATH", envvar="MANYMODELS_STORE", help="The store: a folder or URL."),
+]
+
+TrustOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trust",
+        metavar="POLICY",
+        help="What to trust of the store: hashes, signed or columns-only; your own settings say (docs/store.md).",
+        show_default=False,
+    ),
 ]
 
 
@@ -141,7 +152,9 @@ def _fail(call: Call, error: BaseException, message: str, code: int) -> NoReturn
     if call.debug:
         import traceback
 
-        traceback.print_exception(error, file=sys.stderr)
+        # Of causes too, which are not ours: a driver or file system may quote the URL that it was given.
+        print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    message = redact(message)
     line = " ".join(message.split("\n")) if "\n" not in message.strip() else message
     print(f"error: {line}", file=sys.stderr)
     if call.json:

@@ -14,7 +14,8 @@ from manymodels.job.document import render
 from manymodels.job.fields import job_fields, written
 from manymodels.job.problems import Sources, describe
 from manymodels.job.spec import JobSpec
-from manymodels.secrets import redact, redacted
+from manymodels.redaction import redact
+from manymodels.secrets import redacted
 
 __all__ = ["Job"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from manymodels.job.document import Path, shown
 from manymodels.job.fields import JobField, job_fields, nearest, type_text
-from manymodels.secrets import redact
+from manymodels.redaction import redact
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

@@ -9,8 +9,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from manymodels.artifacts.code import trusted_code
+from manymodels.artifacts.trust import Trust
 from manymodels.evaluation.spec import EvaluationSpec
-from manymodels.exceptions import NotFoundError, StoreFormatError
+from manymodels.exceptions import DamagedError, NotFoundError, StoreFormatError
 from manymodels.job.job import Job
 from manymodels.models.contract import FitSpec
 from manymodels.models.spec import CandidateSpec
@@ -132,10 +134,17 @@ def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None
     storage.write(f"runs/{run_id}/settings.json", json.dumps(content, indent=1).encode())
 
 
-def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
+def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSettings:
     """Read a run's settings.
 
+    Args:
+        storage: The store.
+        record: The run.
+        trust: What the reader trusts: the settings have no ``code`` where none may run.
+
     Raises:
+        DamagedError: The settings name other modules than the registry.
+        TrustError: The run's modules must be signed, and are not.
         NotFoundError: Garbage collection has removed them, or the run's rows.
         StoreFormatError: They were written in a format that this version does not know.
         StoreError: They could not be read.
@@ -154,6 +163,12 @@ def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
             "use the version of manymodels that started it",
             run=record.id,
         )
+    if (content["code"] or {"sha256": ""})["sha256"] != record.archive:
+        raise DamagedError(
+            f"the settings of run {record.id} name other modules than the registry; nothing of them is used",
+            run=record.id,
+        )
+    code = trusted_code(record.id, record.archive, record.archive_signature, trust)
     job = Job.from_dict(json.loads(record.job))
     try:
         store = PartitionStore.open(storage, record.dataset)
@@ -175,7 +190,7 @@ def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
         evaluation=job.evaluation,
         metric=content["metric"],
         seed=job.training.seed,
-        code=CodeSnapshot(**content["code"]) if content["code"] else None,
+        code=None if code is None else CodeSnapshot(code, record.archive),
         max_rows=RowLimit.of(job),
         min_gain=job.promotion.min_gain,
     )

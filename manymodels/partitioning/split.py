@@ -33,6 +33,7 @@ from manymodels.partitioning.store import (
     PartitionStore,
     folder_of,
 )
+from manymodels.redaction import redact
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _publish(
         with_nulls=tuple(name for name in layout.schema.names if name in whole.with_nulls),
         classes=None if whole.classes is None else tuple(sorted(whole.classes)),
         dropped_null_keys=whole.null_keys,
-        sources=tuple(file.path for file in source.files),
+        sources=tuple(redact(file.path) for file in source.files),
         sorted_by=sorted_by,
         warnings=_warnings(rows, manifest.num_rows, layout),
     )

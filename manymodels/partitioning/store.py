@@ -173,10 +173,10 @@ class PartitionStore:
         Raises:
             DamagedError: It is missing or cannot be read.
         """
-        filesystem, root = self.storage.filesystem()
         path = f"{folder_of(self.fingerprint)}/{MANIFEST}"
+        filesystem, full = self.storage.locate(path)
         try:
-            return pq.read_table(f"{root}/{path}", filesystem=filesystem, page_checksum_verification=True)
+            return pq.read_table(full, filesystem=filesystem, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(self.storage, path, error) from error
 
@@ -332,9 +332,9 @@ def _metadata(storage: Storage, path: str) -> Any:
 
 
 def _opened(storage: Storage, path: str, metadata: Any) -> pq.ParquetFile:
-    filesystem, root = storage.filesystem()
+    filesystem, full = storage.locate(path)
     return pq.ParquetFile(
-        f"{root}/{path}",
+        full,
         filesystem=filesystem,
         metadata=metadata,
         memory_map=storage.is_local,

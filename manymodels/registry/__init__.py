@@ -24,7 +24,7 @@ from manymodels.registry.records import (
     VerifyReport,
 )
 from manymodels.registry.registry import Registry
-from manymodels.registry.store import migrate
+from manymodels.registry.store import adopt_store, migrate
 
 __all__ = [
     "LATEST",
@@ -46,6 +46,7 @@ __all__ = [
     "Signature",
     "UnusableModel",
     "VerifyReport",
+    "adopt_store",
     "migrate",
     "rebuild",
 ]

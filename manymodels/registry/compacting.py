@@ -5,13 +5,14 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 import sqlalchemy as sa
 
 from manymodels.artifacts.repack import repack
 from manymodels.artifacts.segments import SegmentReader, write_table
+from manymodels.artifacts.trust import sign
 from manymodels.exceptions import ConflictError
 from manymodels.records import SegmentInfo
 from manymodels.registry.connected import micros_now
@@ -106,7 +107,8 @@ class Compaction(Events):
         moved: list[tuple[int, str, int]] = []
         for meta, table, numbers in repack(SegmentReader(self.storage), places):
             path = f"runs/{run_id}/segments/compact-{uuid.uuid4().hex}.parquet"
-            written.append(write_table(self.storage, path, table, meta))
+            info = write_table(self.storage, path, table, meta)
+            written.append(replace(info, signature=sign(info.sha256)))
             moved += [(keys[number], path, row) for row, number in enumerate(numbers)]
         old = [segment.id for segment in group]
 

@@ -40,7 +40,8 @@ EVENT_FORMAT = 2
 
 RUN_FIELDS = (
     "run_id", "number", "task", "state", "job", "job_hash", "code_hash", "evaluation", "libraries", "dataset", "batches",
-    "counts", "reason", "started", "heartbeat", "ended", "seconds", "startup_seconds", "outcomes_path", "promoted",
+    "counts", "reason", "started", "heartbeat", "ended", "seconds", "startup_seconds", "outcomes_path", "promoted", "archive",
+    "archive_signature",
 )  # fmt: skip
 """Columns of ``runs`` that a publication's file carries."""
 
@@ -248,6 +249,7 @@ def _publication(connection: sa.Connection, run: int) -> dict[str, Any]:
                 "bytes": file.bytes,
                 "codec": file.codec,
                 "batch": file.batch,
+                "signature": file.signature,
                 **({} if file.retired is None else {"retired": file.retired}),
             }
             for file in connection.execute(files)

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from manymodels.artifacts.segments import SegmentReader
-from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError
+from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError, TrustError
 from manymodels.partitioning.keys import canonical_array, decode, display
 from manymodels.records import SegmentInfo
+from manymodels.registry.adoption import adopt, is_adopted
 from manymodels.registry.aliases import undo
 from manymodels.registry.columns import digests, storable
 from manymodels.registry.connected import CHAMPION, Connected, micros_now
@@ -61,6 +62,7 @@ def rebuild(storage: Storage, registry: str | None = None, *, wait: float = WAIT
         NotFoundError: There is no store.
         StoreFormatError: The store's files are of a newer format.
         StoreError: An event's file is damaged.
+        TrustError: The store was made elsewhere, and not adopted.
         RegistryError: The database holds a registry, or a run is being driven, or it could not be used.
     """
     marker = _marker(storage)
@@ -68,6 +70,8 @@ def rebuild(storage: Storage, registry: str | None = None, *, wait: float = WAIT
     if marker is None and not events:
         raise NotFoundError(f"no store at {storage.root}: neither store.json nor {FOLDER}/ is there")
     store_id = uuid.uuid4().hex if marker is None else marker.store_id
+    if marker is not None and not is_adopted(store_id, storage):
+        raise TrustError(f"the store {storage.root} was made elsewhere; `manymodels store adopt` it first")
     kept = registry or (None if marker is None else marker.registry)
     url = database_url(storage, kept)
     target = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
@@ -95,6 +99,7 @@ def rebuild(storage: Storage, registry: str | None = None, *, wait: float = WAIT
     database.close()
     if target is not None:
         _replace(Path(str(url.database)), target)
+    adopt(store_id, storage)
     write_marker(storage, StoreMarker(store_id, without_secrets(kept)))
     return report
 
@@ -181,7 +186,8 @@ class _Restoring:
             self.models[name] = int(connection.execute(made).scalar_one())
             make_aliases(connection, self.models[name], (CHAMPION, LATEST))
         owner = self.models[name]
-        values = {column: event["run"][column] for column in RUN_FIELDS}
+        # Events of earlier versions have no archive.
+        values = {column: event["run"].get(column, "") for column in RUN_FIELDS}
         add = sa.insert(runs).values(
             **values,
             model_set=owner,
@@ -194,7 +200,8 @@ class _Restoring:
         self.numbers.setdefault(name, {})[event["run"]["number"]] = run
         paths: dict[str, int] = {}
         for file in event["segments"]:
-            info = SegmentInfo(**{field.name: file[field.name] for field in fields(SegmentInfo)})
+            known = {entry.name: file[entry.name] for entry in fields(SegmentInfo) if entry.name in file}
+            info = SegmentInfo(**known)
             paths |= add_segments(connection, run, file["batch"], [info], retired=file.get("retired"))
         self.paths[event["run"]["run_id"]] = paths
         trained, spelled = self._read_segments(event)

@@ -52,6 +52,8 @@ class RunRecord:
         job: The job, JSON.
         job_hash: Fingerprint of the job.
         code_hash: Fingerprint of code and libraries.
+        archive: SHA-256 of the archive of the user's modules; empty without one.
+        archive_signature: Of that, hex; empty when it is not signed.
         libraries: Library to version.
         dataset: Fingerprint of the partition store.
         batches: Batches that the run needs.
@@ -76,6 +78,8 @@ class RunRecord:
     job: str = field(repr=False)
     job_hash: str = field(repr=False)
     code_hash: str = field(repr=False)
+    archive: str = field(repr=False)
+    archive_signature: str = field(repr=False)
     libraries: Mapping[str, str] = field(repr=False)
     dataset: str = field(repr=False)
     batches: int
@@ -306,7 +310,7 @@ class ScoreRecord:
 
 @dataclass(frozen=True)
 class DamagedSegment:
-    """A segment that cannot be served.
+    """A segment that cannot be served, or a run's archive of modules, which has no models.
 
     Attributes:
         path: Relative to the store's root.

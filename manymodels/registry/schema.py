@@ -74,6 +74,10 @@ runs = sa.Table(
     sa.Column("job", sa.Text, nullable=False),
     sa.Column("job_hash", sa.Text, nullable=False),
     sa.Column("code_hash", sa.Text, nullable=False),
+    sa.Column(
+        "archive", sa.Text, nullable=False
+    ),  # SHA-256 of the archive of the user's modules; empty without one
+    sa.Column("archive_signature", sa.Text, nullable=False),
     sa.Column("evaluation", sa.Text, nullable=False),  # metrics of runs that differ here do not compare
     sa.Column("libraries", sa.Text, nullable=False),
     sa.Column("dataset", sa.Text, nullable=False),
@@ -128,6 +132,7 @@ segments = sa.Table(
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("codec", sa.Text, nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),  # of the SHA-256, hex; empty when it is not signed
     sa.Column(
         "retired", sa.BigInteger
     ),  # since when nothing is served from it any more: its file may be gone

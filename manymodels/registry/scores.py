@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from manymodels.exceptions import NotFoundError, UsageError
+from manymodels.redaction import redact
 from manymodels.registry.columns import storable
 from manymodels.registry.connected import Connected, micros_now, moment
 from manymodels.registry.drivers import Driver
@@ -78,7 +79,7 @@ class Scores(Connected):
                         alias=alias,
                         run=None if run_id is None else self._run(connection, run_id).id,
                         input=input,
-                        output=storable(output),
+                        output=storable(redact(output)),
                         state="running",
                         reason="",
                         counts="{}",

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from manymodels.artifacts.code import import_from, run_code
+from manymodels.artifacts.code import ensure_code, import_from, trusted_code
 from manymodels.exceptions import DamagedError, NotFoundError, UsageError
 from manymodels.registry.columns import digests, hex_ids, looked_up
 from manymodels.registry.connected import CHAMPION
@@ -100,6 +100,7 @@ class Serving(KeyColumns):
         Raises:
             UsageError: Both an alias and a run.
             NotFoundError: The model set, alias or run is not there.
+            TrustError: A segment must be signed, and is not.
             RegistryError: The database could not be used.
         """
         if alias is not None and run_id is not None:
@@ -114,13 +115,14 @@ class Serving(KeyColumns):
             same = ("key_id", "level", "canonical", "display", "candidate", "metric", "cutoff", "segment_row")
             fleet = read_fleet(self._db, connection, chosen, (*same, "key", "run", "segment"))
             facts = run_facts(connection, owner, "number", "run_id")
-            files = sa.select(segments.c.id, segments.c.path, segments.c.sha256).join(
-                runs, runs.c.id == segments.c.run
-            )
+            files = sa.select(segments).join(runs, runs.c.id == segments.c.run)
             in_use = files.where(runs.c.model_set == owner, segments.c.retired.is_(None))
             paths, sums = {}, {}
+            wanted = set(fleet.column("segment").unique().to_pylist())
             for line in connection.execute(in_use):
-                paths[line.id], sums[line.id] = line.path, line.sha256.hex()
+                if line.id in wanted:
+                    self._check_signed(line)
+                    paths[line.id], sums[line.id] = line.path, line.sha256.hex()
             files_of = looked_up(fleet.column("segment"), paths, pa.string())
             gone = files_of.null_count
             if gone:
@@ -165,6 +167,7 @@ class Serving(KeyColumns):
             UsageError: The key is not given by all of its columns.
             NotFoundError: The model set, alias, key or version is not there.
             DamagedError: The file that holds it is not what was recorded.
+            TrustError: The reader does not trust it.
             RegistryError: The database could not be used.
         """
         from manymodels.partitioning.keys import make_key
@@ -185,7 +188,11 @@ class Serving(KeyColumns):
             owner = self._model_set(connection, model_set)
             wanted = sa.and_(keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == digest)
             place = sa.select(
-                segments.c.path, segments.c.sha256, segments.c.retired, versions.c.segment_row, runs.c.run_id
+                segments,
+                versions.c.segment_row,
+                runs.c.run_id,
+                runs.c.archive,
+                runs.c.archive_signature,
             ).select_from(
                 keys.join(versions, versions.c.key == keys.c.id)
                 .join(segments, segments.c.id == versions.c.segment)
@@ -215,23 +222,32 @@ class Serving(KeyColumns):
                 "`manymodels models history` shows what there is",
                 key=shown,
             )
+        self._check_signed(found)
         place = (found.path, found.sha256.hex(), found.segment_row)
         try:
             return self._segments.load(*place)
         except DamagedError as error:
             # The model is of the user's own class: its module is in the snapshot that the run kept.
-            code = run_code(self.storage, found.run_id) if isinstance(error.__cause__, ImportError) else None
-            if code is None:
+            code = trusted_code(found.run_id, found.archive, found.archive_signature, self.trust)
+            if code is None or not isinstance(error.__cause__, ImportError):
                 raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
-            import_from(code)
+            import_from(ensure_code(self.storage, code, found.archive))
             return self._segments.load(*place)
+
+    def _check_signed(self, segment: sa.Row[*tuple[Any, ...]]) -> None:
+        """Let a segment's checksum out only when the reader trusts it: nothing is loaded without.
+
+        Raises:
+            TrustError: It must be signed, and is not.
+        """
+        self.trust.check_signature(f"segment {segment.path}", segment.sha256.hex(), segment.signature)
 
     @cached_property
     def _segments(self) -> SegmentReader:
         """Kept, with its open files: a second model of a segment costs less than the first."""
         from manymodels.artifacts.segments import SegmentReader
 
-        return SegmentReader(self.storage)
+        return SegmentReader(self.storage, self.trust)
 
 
 def _with_failures(newest: pa.Table, failed: pa.Table, facts: dict[str, dict[int, Any]]) -> pa.Table:

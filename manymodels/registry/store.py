@@ -5,27 +5,30 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
 
-from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError
+from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError, TrustError
+from manymodels.redaction import redact
 from manymodels.registry import schema
+from manymodels.registry.adoption import adopt, is_adopted, refuse_links
 from manymodels.registry.database import WAIT, Database, parse_url, sqlite_url
 from manymodels.registry.migrations import revision_of, upgrade
-from manymodels.secrets import redact, resolve_secrets
+from manymodels.secrets import resolve_secrets
 from manymodels.storage import Storage
 
 __all__ = [
     "FORMAT",
     "StoreMarker",
     "StorePlace",
+    "adopt_store",
     "database_url",
     "init_store",
     "migrate",
-    "open_database",
+    "open_store",
     "prepare_database",
     "read_marker",
     "without_secrets",
@@ -117,7 +120,7 @@ def init_store(storage: Storage, registry: str | None = None, *, wait: float = W
         RegistryError: The database could not be used.
     """
     if read_marker(storage) is not None:
-        return open_database(storage, registry, wait=wait)
+        return open_store(storage, registry, wait=wait)[1]
     if storage.is_local:
         try:
             Path(storage.root).mkdir(parents=True, exist_ok=True)
@@ -126,6 +129,13 @@ def init_store(storage: Storage, registry: str | None = None, *, wait: float = W
     database = Database(database_url(storage, registry), wait=wait)
     try:
         store_id = database.write(lambda connection: prepare_database(connection, database, uuid.uuid4().hex))
+        if not is_adopted(store_id, storage):
+            if database.read(lambda connection: connection.execute(_ANY_RUN).first()) is not None:
+                raise TrustError(
+                    f"{storage.root} has the registry of a store that was made elsewhere, and no {_MARKER}; "
+                    "ask for the whole store, or use another folder"
+                )
+            adopt(store_id, storage)
         write_marker(storage, StoreMarker(store_id, without_secrets(registry)))
     except BaseException:
         database.close()
@@ -133,8 +143,13 @@ def init_store(storage: Storage, registry: str | None = None, *, wait: float = W
     return database
 
 
-def open_database(storage: Storage, registry: str | None = None, *, wait: float = WAIT) -> Database:
-    """The database of a store that is there.
+_ANY_RUN = sa.select(schema.runs.c.id).limit(1)
+
+
+def open_store(
+    storage: Storage, registry: str | None = None, *, wait: float = WAIT
+) -> tuple[Storage, Database]:
+    """The files and the database of a store that is there; both read-only when it is not ours.
 
     Args:
         storage: The store.
@@ -145,6 +160,7 @@ def open_database(storage: Storage, registry: str | None = None, *, wait: float 
         NotFoundError: There is no store.
         StoreFormatError: The store, or its registry, is of another format.
         StoreError: The database serves another store.
+        TrustError: The store came from elsewhere and names a database outside its folder.
         RegistryError: The database could not be used, or holds no registry.
     """
     marker, database = _opened(storage, registry, wait)
@@ -153,7 +169,22 @@ def open_database(storage: Storage, registry: str | None = None, *, wait: float 
     except BaseException:
         database.close()
         raise
-    return database
+    return replace(storage, read_only=not is_adopted(marker.store_id, storage)), database
+
+
+def adopt_store(storage: Storage) -> StoreMarker:
+    """Make a store that came from elsewhere ours, at its place: it can be written, and the database that it names is used.
+
+    Raises:
+        NotFoundError: There is no store.
+        StoreError: A link leads out of it.
+    """
+    marker = read_marker(storage)
+    if marker is None:
+        raise NotFoundError(f"no store at {storage.root} to adopt")
+    refuse_links(storage)
+    adopt(marker.store_id, storage)
+    return marker
 
 
 def migrate(storage: Storage, registry: str | None = None, *, wait: float = WAIT) -> str:
@@ -253,13 +284,20 @@ def _opened(storage: Storage, registry: str | None, wait: float) -> tuple[StoreM
         raise NotFoundError(
             f"no store at {storage.root}; `manymodels store init` makes one, and so does `manymodels train`"
         )
+    ours = is_adopted(marker.store_id, storage)
+    if registry is None and marker.registry is not None and not ours:
+        # Opening it would tell a stranger's database who we are, and fill placeholders from our environment.
+        raise TrustError(
+            f"the store {storage.root} was made elsewhere and names a database, {marker.registry!r}; give the database to "
+            "use with --registry, or `manymodels store adopt` the store"
+        )
     url = database_url(storage, registry or marker.registry)
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
         raise RegistryError(
             f"the store's registry {url.database} is missing; `manymodels store rebuild` makes it again from the "
             "store's files"
         )
-    return marker, Database(url, wait=wait)
+    return marker, Database(url, wait=wait, read_only=not ours)
 
 
 def _check(connection: sa.Connection, place: str, store_id: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from manymodels.artifacts.code import import_from, run_code
+from manymodels.artifacts.code import code_path, ensure_code, import_from, trusted_code
 from manymodels.exceptions import ManyModelsError, StoreError
 from manymodels.registry.connected import Connected
 from manymodels.registry.records import DamagedSegment, UnusableModel, VerifyReport
@@ -20,10 +21,10 @@ __all__ = ["Verification"]
 
 
 class Verification(Connected):
-    """Checks of the store's files against the registry."""
+    """Checks of the store's files against the registry, and against what the reader trusts."""
 
     def verify(self, *, deep: bool = False) -> VerifyReport:
-        """Read every segment of every published run and compare its checksum.
+        """Read every segment, and the archive of modules, of every published run and compare checksums.
 
         Args:
             deep: Load every model too, one after the other; this runs the code that their pickles name.
@@ -33,9 +34,9 @@ class Verification(Connected):
         """
         from manymodels.artifacts.segments import SegmentReader
 
-        reader = SegmentReader(self.storage)
+        reader = SegmentReader(self.storage, self.trust)
         statement = (
-            sa.select(segments, runs.c.run_id)
+            sa.select(segments, runs.c.run_id, runs.c.archive, runs.c.archive_signature)
             .join(runs, runs.c.id == segments.c.run)
             .where(runs.c.published, segments.c.retired.is_(None))
             .order_by(segments.c.id)
@@ -46,6 +47,7 @@ class Verification(Connected):
         for file in files:
             try:
                 reader.verify(file.path, file.sha256.hex())
+                self.trust.check_signature(f"segment {file.path}", file.sha256.hex(), file.signature)
             except StoreError as error:
                 damaged.append(self._damaged(file, error.message))
                 continue
@@ -53,6 +55,7 @@ class Verification(Connected):
                 bad = list(self._unusable(reader, file))
                 loaded += file.rows - len(bad)
                 unusable += bad
+        damaged += self._damaged_archives()
         return VerifyReport(
             segments=len(files),
             bytes=sum(file.bytes for file in files),
@@ -61,12 +64,27 @@ class Verification(Connected):
             unusable=tuple(unusable),
         )
 
+    def _damaged_archives(self) -> list[DamagedSegment]:
+        """The archives of the user's modules that are not what was recorded."""
+        kept = sa.select(runs.c.run_id, runs.c.archive).where(runs.c.published, runs.c.archive != "")
+        damaged = []
+        for run_id, archive in self._db.read(lambda connection: connection.execute(kept).all()):
+            path = code_path(run_id, archive)
+            try:
+                content = self.storage.read(path)
+                problem = "" if sha256(content).hexdigest() == archive else "it is not what the run recorded"
+            except ManyModelsError as error:
+                problem = error.message
+            if problem:
+                damaged.append(DamagedSegment(path, problem, 0, (), ()))
+        return damaged
+
     def _unusable(self, reader: SegmentReader, file: sa.Row[*tuple[Any, ...]]) -> Iterator[UnusableModel]:
         """Load every model of a segment; those that cannot be."""
         try:
-            code = run_code(self.storage, file.run_id)
+            code = trusted_code(file.run_id, file.archive, file.archive_signature, self.trust)
             if code is not None:
-                import_from(code)
+                import_from(ensure_code(self.storage, code, file.archive))
         except StoreError as error:  # its models may not need it
             yield UnusableModel(file.path, None, "", error.message)
         names = {line.segment_row: line.display for line in self._keys_of(file)}

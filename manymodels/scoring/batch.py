@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.artifacts.trust import Trust
 from manymodels.compute.sandbox import Started
 from manymodels.exceptions import ManyModelsError, ModelError
 from manymodels.job.settings import CodeSnapshot
@@ -92,6 +93,7 @@ class ScoreSettings:
         ladder: The rungs, in order.
         top: Rows to keep per key, for rankings; None keeps all.
         code: The user's own modules; None when there are none.
+        trust: What the reader of the models trusts.
     """
 
     storage_root: str
@@ -105,6 +107,7 @@ class ScoreSettings:
     ladder: tuple[RungRef, ...]
     top: int | None
     code: CodeSnapshot | None
+    trust: Trust
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ class _Batch:
         self.payload = payload
         self.settings = payload.settings
         self.storage = Storage.at(self.settings.storage_root)
-        self.segments = SegmentReader(self.storage)
+        self.segments = SegmentReader(self.storage, self.settings.trust)
         self._rungs: dict[str, FittedModel] = {}
         self.units = payload.units.to_pylist()
         self.inputs = self._slices("input", self.settings.input, self.settings.columns)

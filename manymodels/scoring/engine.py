@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manymodels.artifacts.trust import Trust
 from manymodels.compute.executor import open_executor
 from manymodels.exceptions import DataError, ManyModelsError, NotFoundError, UsageError
 from manymodels.job.job import Job
@@ -50,6 +51,7 @@ class ScoreRequest:
         horizon: Periods ahead, at most the job's.
         overwrite: Replace an existing output.
         raw: Do not escape texts in CSV output.
+        trust: What to trust of the store: ``hashes``, ``signed`` or ``columns-only``; the reader's settings when None.
     """
 
     output: str
@@ -60,6 +62,7 @@ class ScoreRequest:
     horizon: int | None = None
     overwrite: bool = False
     raw: bool = False
+    trust: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         StoreError: The store or the output could not be read or written.
     """
     began = time.perf_counter()
-    registry = Registry.open(job.store, create=False)
+    registry = Registry.open(job.store, create=False, trust=request.trust)
     if request.horizon is not None and request.horizon > job.forecast.horizon:
         raise UsageError(
             f"--horizon {request.horizon} is above the job's {job.forecast.horizon}; "
@@ -110,7 +113,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     sources = [text for text in (request.data, request.future, job.data.path) if isinstance(text, str)]
     check_output(request.output, sources, overwrite=request.overwrite)
     run = _run_of(registry, job, request)
-    settings = load_settings(registry.storage, run)
+    settings = load_settings(registry.storage, run, registry.trust)
     alias = None if request.run else request.alias or job.promotion.alias
     inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
     served = registry.served(job.name, alias=alias, run_id=run.id if request.run else None)
@@ -135,7 +138,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     ).id
     sink = Sink(request.output, score_id)
     try:
-        work = _work(job, request, settings, inputs, ladder, sink)
+        work = _work(job, request, settings, inputs, ladder, sink, registry.trust)
         receipts, startup = _fan_out(job, score_id, units, work, progress, registry)
         result = _finish(job, request, score_id, units, receipts, sink, began, startup)
     except BaseException as error:
@@ -210,7 +213,13 @@ def _reasons(registry: Registry, run: RunRecord) -> pd.DataFrame:
 
 
 def _work(
-    job: Job, request: ScoreRequest, run: RunSettings, inputs: ScoreInputs, ladder: Any, sink: Sink
+    job: Job,
+    request: ScoreRequest,
+    run: RunSettings,
+    inputs: ScoreInputs,
+    ladder: Any,
+    sink: Sink,
+    trust: Trust,
 ) -> ScoreWork:
     import pyarrow as pa
 
@@ -235,6 +244,7 @@ def _work(
         ladder=ladder,
         top=job.ranking.top,
         code=run.fit.code,
+        trust=trust,
     )
     lead: PartitionStore = inputs.rows or inputs.history or run.store
     return ScoreWork(
@@ -271,14 +281,18 @@ def _fan_out(
             (f"{score_id}-{number}", BatchTask(score_id, number, table.take(places).combine_chunks(), work))
             for number, places in enumerate(packed)
         )
-        with Watch(score_id, executor, progress.say, timeout=job.training.timeout) as watch:
+
+        def beat() -> bool:
+            registry.touch_score(score_id)
+            return False
+
+        with Watch(score_id, executor, progress.say, timeout=job.training.timeout, beat=beat) as watch:
             for completion in executor.run(run_score_batch, tasks, check=watch.check):
                 watch.finished()
                 if completion.value is None:
                     raise completion.error or ManyModelsError(f"{completion.name} gave no receipt")
                 receipt = completion.value
                 receipts.append(receipt)
-                registry.touch_score(score_id)
                 progress.advance(sum(receipt.counts.values()), receipt.counts["failed"])
         return sorted(receipts, key=lambda receipt: receipt.batch), executor.startup_seconds
 

@@ -6,6 +6,7 @@ import ctypes
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["MANIFEST", "Sink", "check_output", "write_part"]
+
+_FORMULA = r"^[=+\-@\t\r]"  # how a text begins that a spreadsheet runs
 
 MANIFEST = "_manifest.json"
 """Written last: a folder without it is not finished."""
@@ -168,16 +171,18 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def escape_formulas(table: pa.Table) -> pa.Table:
-    """Texts that a spreadsheet would run as a formula get a leading apostrophe."""
+    """Texts that a spreadsheet would run as a formula get a leading apostrophe, names of columns too."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             column = table.column(place)
-            risky = pc.match_substring_regex(column, r"^[=+\-@\t\r]")
+            risky = pc.match_substring_regex(column, _FORMULA)
             escaped = pc.binary_join_element_wise(
                 pa.scalar("'", field.type), column, pa.scalar("", field.type)
             )
             table = table.set_column(place, field, pc.if_else(pc.fill_null(risky, False), escaped, column))
-    return table
+    return table.rename_columns(
+        [f"'{name}" if re.match(_FORMULA, name) else name for name in table.column_names]
+    )
