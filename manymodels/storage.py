@@ -91,7 +91,7 @@ class Storage:
         """
         if self.read_only:
             raise TrustError(
-                f"the store {self.root} was made elsewhere, and is read-only until `manymodels store adopt`"
+                f"the store {self.root} was made (or was) elsewhere, and is read-only until `manymodels store adopt`"
             )
         return self.absolute(path)
 
