@@ -176,7 +176,9 @@ class PartitionStore:
         path = f"{folder_of(self.fingerprint)}/{MANIFEST}"
         filesystem, full = self.storage.locate(path)
         try:
-            return pq.read_table(full, filesystem=filesystem, page_checksum_verification=True)
+            return self.storage.patiently(
+                lambda: pq.read_table(full, filesystem=filesystem, page_checksum_verification=True)
+            )
         except (OSError, pa.ArrowException) as error:
             raise _damaged(self.storage, path, error) from error
 
@@ -310,9 +312,13 @@ def _ranges(begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> np
 
 def _row_group(storage: Storage, path: str, group: int, names: list[str]) -> pa.Table:
     metadata = _part(storage, path)
-    try:
+
+    def read() -> pa.Table:
         with _opened(storage, path, metadata) as file:
             return file.read_row_group(group, columns=names, use_threads=False)
+
+    try:
+        return storage.patiently(read)
     except (OSError, pa.ArrowException, IndexError) as error:
         raise _damaged(storage, path, error) from error
 
@@ -327,8 +333,12 @@ def _part(storage: Storage, path: str) -> Any:
 @lru_cache(maxsize=256)
 def _metadata(storage: Storage, path: str) -> Any:
     """A part's footer; parts are immutable and named by content, so it stays true."""
-    with _opened(storage, path, None) as file:
-        return file.metadata
+
+    def read() -> Any:
+        with _opened(storage, path, None) as file:
+            return file.metadata
+
+    return storage.patiently(read)
 
 
 def _opened(storage: Storage, path: str, metadata: Any) -> pq.ParquetFile:

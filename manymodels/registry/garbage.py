@@ -24,7 +24,7 @@ from manymodels.registry.keeping import usage
 from manymodels.registry.records import GcReport
 from manymodels.registry.references import References, read_references
 from manymodels.registry.schema import alias_events, model_sets, runs, segments
-from manymodels.registry.scores import staging_of
+from manymodels.registry.scores import OUTPUT_MANIFEST, parts_of, staging_of
 from manymodels.registry.settings import Retention, read_settings
 from manymodels.storage import Storage, StoredFile
 
@@ -83,12 +83,14 @@ class GarbageCollection(Events):
         for garbage in (*_sorted_out(listed, found), *self._stale_notes(listed, found)):
             due = max(_since(file, found) for file in garbage.files) <= found.horizon
             (removed if due else waiting).append(garbage)
-        outside = [_staged(output, score_id) for output, score_id in found.scores]
+        outside = [staged for output, score_id in found.scores for staged in _staged(output, score_id)]
         if apply:
             for garbage in removed:
                 self._remove(garbage, retention, seconds)
             for place, files in outside:
-                if files:
+                for file in files:
+                    place.delete(file.path)
+                if place.is_local:
                     place.delete("")
         counts: dict[str, dict[str, int]] = defaultdict(lambda: {"files": 0, "bytes": 0})
         everything = [*removed, *(_Garbage("scores", tuple(files)) for _, files in outside)]
@@ -237,12 +239,22 @@ def _since(file: StoredFile, found: References) -> int:
     return found.segments.get(file.path) or file.modified
 
 
-def _staged(output: str, score_id: str) -> tuple[Storage, list[StoredFile]]:
+def _staged(output: str, score_id: str) -> Iterator[tuple[Storage, list[StoredFile]]]:
     """Where the parts of a scoring that died wait, and which they are."""
+    if not _SCORE_ID(score_id):
+        return
     place = Storage.at(staging_of(output, score_id))
-    if not place.is_local or not _SCORE_ID(score_id) or Path(place.root).is_symlink():
-        return place, []
-    return place, place.files()
+    if not place.is_local or not Path(place.root).is_symlink():
+        yield place, place.files()
+    target = Storage.at(output)
+    if not target.is_local:
+        mine = [file for file in target.files() if file.path.startswith(parts_of(score_id))]
+        shown: list[str] = (
+            json.loads(target.read(OUTPUT_MANIFEST))["parts"]
+            if mine and target.exists(OUTPUT_MANIFEST)
+            else []
+        )
+        yield target, [file for file in mine if file.path not in shown]
 
 
 def _add(count: dict[str, int], files: Iterable[StoredFile]) -> None:

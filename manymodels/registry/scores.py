@@ -17,12 +17,20 @@ from manymodels.registry.drivers import Driver
 from manymodels.registry.records import RunState, ScoreRecord
 from manymodels.registry.schema import model_sets, runs, scores
 
-__all__ = ["Scores", "staging_of"]
+__all__ = ["OUTPUT_MANIFEST", "Scores", "parts_of", "staging_of"]
+
+OUTPUT_MANIFEST = "_manifest.json"
+"""Written last into an output folder: it lists the parts, and a folder without it is not finished."""
 
 
 def staging_of(output: str, score_id: str) -> str:
-    """The folder in which the parts of an output on a disk wait until they are published together."""
+    """The folder in which the parts of an output wait until they are published together."""
     return f"{output}.{score_id}.partial"
+
+
+def parts_of(score_id: str) -> str:
+    """How the names begin of a scoring's parts in an output folder at a URL: they are written where they will be read."""
+    return f"part-{score_id}-"
 
 
 _select = (

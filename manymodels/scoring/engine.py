@@ -250,6 +250,7 @@ def _work(
     return ScoreWork(
         score=settings,
         staging=sink.staging,
+        prefix=sink.prefix,
         key_fields=tuple(
             (name, run.store.manifest.schema.field(f"key:{name}").type) for name in job.data.partition_by
         ),

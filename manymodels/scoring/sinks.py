@@ -8,13 +8,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manymodels.exceptions import StoreError, UsageError
-from manymodels.registry.scores import staging_of
+from manymodels.registry.scores import OUTPUT_MANIFEST, parts_of, staging_of
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ __all__ = ["MANIFEST", "Sink", "check_output", "write_part"]
 
 _FORMULA = r"^[=+\-@\t\r]"  # how a text begins that a spreadsheet runs
 
-MANIFEST = "_manifest.json"
-"""Written last: a folder without it is not finished."""
+MANIFEST = OUTPUT_MANIFEST
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
@@ -50,7 +50,10 @@ def check_output(output: str, inputs: Sequence[str], *, overwrite: bool) -> None
             raise UsageError(
                 f"the output {output} exists; pass --overwrite to replace it, or choose another place"
             )
-    elif place.exists(MANIFEST) and not overwrite:
+    elif (
+        place.exists("" if Path(output).suffix.lower() in (".parquet", ".csv") else MANIFEST)
+        and not overwrite
+    ):
         raise UsageError(
             f"the output {output} exists; pass --overwrite to replace it, or choose another place"
         )
@@ -68,17 +71,24 @@ def write_part(staging: str, name: str, table: pa.Table) -> None:
 class Sink:
     """An output in the making.
 
+    A folder on a disk is staged beside its place and put there in one step. In a folder at a URL, where nothing can be
+    renamed, parts are written under names of this scoring, and the manifest, written last, makes them the output.
+
     Args:
         output: Folder or URL of a folder; a path that ends in ``.parquet`` or ``.csv`` is one file.
-        score_id: Makes the staging folder's name unique.
+        score_id: Makes the names of what is staged unique.
+
+    Attributes:
+        staging: Where workers write parts.
+        prefix: How the parts' names begin.
     """
 
     def __init__(self, output: str, score_id: str) -> None:
         self.output = output
-        place = Storage.at(output)
-        self._local = place.is_local
-        # An object store cannot rename: the folder is written in place and its manifest makes it visible.
-        self.staging = staging_of(place.root, score_id) if self._local else place.root
+        self._place = Storage.at(output)
+        self._in_place = not self._place.is_local and self._one_file is None
+        self.staging = self._place.root if self._in_place else staging_of(self._place.root, score_id)
+        self.prefix = parts_of(score_id) if self._in_place else "part-"
 
     @property
     def _one_file(self) -> str | None:
@@ -110,36 +120,51 @@ class Sink:
                 return
             content = json.dumps({**details, "parts": list(parts)}, indent=1, default=str).encode()
             Storage.at(self.staging).write(MANIFEST, content)
-            if self._local:
-                self._replace(Path(self.staging), Path(Storage.at(self.output).root))
+            if self._in_place:
+                self._remove(lambda name: name not in parts)  # of the output that was here before
+            else:
+                self._replace(Path(self.staging), Path(self._place.root))
         except OSError as error:
             raise StoreError(f"could not write the scores to {self.output}: {error}") from error
 
     def discard(self) -> None:
         """Remove what was staged."""
-        if self._local:
-            shutil.rmtree(self.staging, ignore_errors=True)
+        if self._in_place:
+            self._remove(lambda name: name.startswith(self.prefix))
+        else:
+            Storage.at(self.staging).delete("")
+
+    def _remove(self, chosen: Callable[[str], bool]) -> None:
+        for name in self._place.listing(""):
+            if name.startswith("part-") and chosen(name):
+                self._place.delete(name)
 
     def _publish_file(self, parts: Sequence[str], *, raw: bool) -> None:
         import pyarrow.csv
         import pyarrow.parquet as pq
 
-        target = Path(Storage.at(self.output).root)
-        temporary = Path(self.staging) / f"whole{self._one_file}"
-        writer: Any = None
-        for table in self.tables(parts):
-            if self._one_file == ".csv" and not raw:
-                table = escape_formulas(table)
-            if writer is None:
-                writer = (
-                    pq.ParquetWriter(temporary, table.schema, compression="zstd")
-                    if self._one_file == ".parquet"
-                    else pyarrow.csv.CSVWriter(temporary, table.schema)
-                )
-            writer.write_table(table)
-        writer.close()
-        self._replace(temporary, target)
-        shutil.rmtree(self.staging, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="manymodels-") as scratch:
+            # On a disk beside the parts, so that the last step is a rename.
+            folder = Path(self.staging) if self._place.is_local else Path(scratch)
+            temporary = folder / f"whole{self._one_file}"
+            writer: Any = None
+            for table in self.tables(parts):
+                if self._one_file == ".csv" and not raw:
+                    table = escape_formulas(table)
+                if writer is None:
+                    writer = (
+                        pq.ParquetWriter(temporary, table.schema, compression="zstd")
+                        if self._one_file == ".parquet"
+                        else pyarrow.csv.CSVWriter(temporary, table.schema)
+                    )
+                writer.write_table(table)
+            writer.close()
+            if self._place.is_local:
+                self._replace(temporary, Path(self._place.root))
+            else:
+                folder_url, _, name = self._place.root.rpartition("/")
+                Storage.at(folder_url).upload(temporary, name)
+        Storage.at(self.staging).delete("")
 
     def _replace(self, new: Path, target: Path) -> None:
         """Put ``new`` where ``target`` is, in one step."""

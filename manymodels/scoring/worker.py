@@ -33,6 +33,7 @@ class ScoreWork:
     Attributes:
         score: What the predictions need.
         staging: Where parts are written.
+        prefix: How their names begin.
         key_fields: ``(column, Arrow type)`` of the key columns.
         input_columns: Columns of the input that stand in the output beside the key columns.
         class_type: Arrow type of the classes; None where there are none.
@@ -44,6 +45,7 @@ class ScoreWork:
 
     score: ScoreSettings
     staging: str
+    prefix: str
     key_fields: tuple[tuple[str, Any], ...]
     input_columns: tuple[str, ...]
     class_type: Any
@@ -93,7 +95,7 @@ def run_score_batch(task: BatchTask) -> ScoreReceipt:
     fields = prediction_fields(work.score.spec, work.class_type)
     scored = [*at_once, collect(rest, ordered, fields)] if len(rest) else at_once
     table, counts = _assemble(task, work, scored, fields)
-    part = f"part-{task.batch:06d}.parquet"
+    part = f"{work.prefix}{task.batch:06d}.parquet"
     write_part(work.staging, part, table)
     reasons = Counter(reason for part in scored for reason in part.reasons.drop_null().to_pylist())
     return ScoreReceipt(

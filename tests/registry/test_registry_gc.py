@@ -39,8 +39,8 @@ def segments(registry: Registry) -> dict[str, list[str]]:
 def age(registry: Registry, path: str = "", days: float = 3) -> None:
     """Make files look as if they had been written days ago."""
     moment = time.time() - days * DAY
-    for file in registry.storage.listing(path):
-        os.utime(registry.storage.absolute(file), (moment, moment))
+    for file in registry.storage.files(path):
+        os.utime(registry.storage.absolute(file.path), (moment, moment))
 
 
 def test_nothing_of_a_store_that_only_trained_is_garbage(registry: Registry, fleet: Fleet) -> None:
