@@ -13,18 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manymodels.api import Run, plan, score, train
+    from manymodels.estimators import PartitionedClassifier, PartitionedForecaster, PartitionedRegressor
     from manymodels.exceptions import ManyModelsError
     from manymodels.job.job import Job
     from manymodels.registry import Registry
+    from manymodels.scoring.monitor import monitor
 
 __version__ = "0.1.0"
-__all__ = ["Job", "ManyModelsError", "Registry", "Run", "plan", "score", "train"]
+__all__ = [
+    "Job",
+    "ManyModelsError",
+    "PartitionedClassifier",
+    "PartitionedForecaster",
+    "PartitionedRegressor",
+    "Registry",
+    "Run",
+    "monitor",
+    "plan",
+    "score",
+    "train",
+]
 
 _HOMES = {
     "Job": "manymodels.job.job",
     "ManyModelsError": "manymodels.exceptions",
+    "PartitionedClassifier": "manymodels.estimators",
+    "PartitionedForecaster": "manymodels.estimators",
+    "PartitionedRegressor": "manymodels.estimators",
     "Registry": "manymodels.registry",
     "Run": "manymodels.api",
+    "monitor": "manymodels.scoring.monitor",
     "plan": "manymodels.api",
     "score": "manymodels.api",
     "train": "manymodels.api",

@@ -61,8 +61,9 @@ class Run:
     def backtests(self, keys: Iterable[Mapping[str, Any]] | None = None) -> pd.DataFrame:
         """One row per prediction that was kept: what was held out, and what was predicted of it (``evaluation.keep``).
 
-        The key columns, then ``candidate``, ``window`` (0 is the newest), ``cutoff``, ``time``, ``step``, ``row`` (the row's
-        place among the key's), ``actual``, ``prediction`` and its bounds, as the task's models give them.
+        ``key_id``, the key columns, then ``candidate``, ``window`` (0 is the newest), ``cutoff``, ``time``, ``step``
+        (periods after the cutoff), ``row`` (the row's place among the key's), ``actual``, ``prediction`` and its bounds, as
+        the task's models give them.
 
         Args:
             keys: Only these, each as column to value.
@@ -87,7 +88,7 @@ def plan(
     Args:
         job: The job.
         data: A pandas, Dask or Arrow table that stands in for ``data.path``.
-        only: ``changed``, ``all`` or ``failed``; the job's ``training.only`` when None.
+        only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Only these, each as column to value.
         limit: At most this many: a seeded sample.
 
@@ -113,7 +114,7 @@ def train(
     Args:
         job: The job.
         data: A pandas, Dask or Arrow table that stands in for ``data.path``.
-        only: ``changed``, ``all`` or ``failed``; the job's ``training.only`` when None.
+        only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Only these, each as column to value.
         limit: At most this many: a seeded sample.
         progress: Whether to show a bar, or where to report.
@@ -347,6 +348,38 @@ def leaderboard(registry: Registry, record: RunRecord) -> pd.DataFrame:
         .sort_values("won", ascending=False, kind="stable")
         .reset_index()
     )
+
+
+_VERDICTS = ("worse", "better", "new", "gone", "unknown", "same")
+
+
+def compare_runs(registry: Registry, first: RunRecord, second: RunRecord) -> pd.DataFrame:
+    """Which keys got better or worse between two runs: those that got worse first, the largest change first.
+
+    Args:
+        registry: That knows them.
+        first: The run to compare with.
+        second: The newer run.
+
+    Returns:
+        ``Registry.compare``, by verdict and size of the change relative to the first run's metric.
+
+    Raises:
+        NotFoundError: A run is not published, or they are of two model sets.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from manymodels.job.settings import load_settings
+
+    higher = load_settings(registry.storage, second, registry.trust).higher_is_better
+    compared = registry.compare(first.id, second.id, higher_is_better=higher).to_pandas(
+        integer_object_nulls=True
+    )
+    size = compared["change"].abs() / compared["metric_a"].abs().replace(0.0, np.nan)
+    rank = pd.Categorical(compared["verdict"], categories=_VERDICTS, ordered=True).codes
+    order = np.lexsort((-size.fillna(np.inf).to_numpy(), rank))
+    return compared.iloc[order].reset_index(drop=True)
 
 
 def score_summary(result: Any) -> dict[str, Any]:

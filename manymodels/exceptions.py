@@ -56,8 +56,9 @@ class ManyModelsError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, key: str | None = None, run: str | None = None) -> None:
-        self.message = redact(message)
-        super().__init__(self.message)
+        message = redact(message)
+        super().__init__(message)
+        self.message = message
         self.key = key
         self.run = run
 

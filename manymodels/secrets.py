@@ -1,22 +1,20 @@
 """Secrets in the job file: taken from the environment at the last moment, and never shown.
 
 A job writes ``${PGPASSWORD}``; specs, dumps and the registry keep that placeholder. A secret that was written
-out all the same is hidden wherever a spec is shown or stored.
+out all the same is hidden wherever a spec is shown or stored (``redaction``).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from manymodels.exceptions import JobError
-from manymodels.redaction import HIDDEN, PLACEHOLDER, TELLING, redact
+from manymodels.redaction import PLACEHOLDER, remember
 
-__all__ = ["redacted", "resolve_secrets"]
+__all__ = ["resolve_secrets"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TELLING_FIELD = re.compile(TELLING, re.IGNORECASE)
 
 
 def resolve_secrets(text: str, environ: Mapping[str, str]) -> str:
@@ -36,23 +34,7 @@ def resolve_secrets(text: str, environ: Mapping[str, str]) -> str:
             raise JobError(
                 f"the job needs the environment variable {name}, which is not set; export it and try again"
             )
+        remember(environ[name], match[0])
         return environ[name]
 
     return PLACEHOLDER.sub(value, text)
-
-
-def redacted(value: Any) -> Any:
-    """A value of plain mappings, lists and scalars with its secrets hidden, those under telling names too."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {name: _field(name, inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(inner) for inner in value]
-    return value
-
-
-def _field(name: Any, value: Any) -> Any:
-    if isinstance(name, str) and isinstance(value, str) and _TELLING_FIELD.fullmatch(name):
-        return value if PLACEHOLDER.fullmatch(value) else HIDDEN
-    return redacted(value)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
-from manymodels.secrets import redacted
+from manymodels.redaction import redacted
 
 __all__ = ["Duration", "Fraction", "Size", "Spec", "parse_duration", "parse_size"]
 

@@ -68,14 +68,15 @@ MANYMODELS_TRAINING__TIMEOUT=10s manymodels train job.yaml
 A flag's value is read as YAML; for fields that take only text it is taken as it is. Sections can be set
 whole by a flag (`--set compute=configs/compute/dask.yaml`). Variables are `MANYMODELS_`, then the field's
 path in capitals with two underscores between the names; a misspelt field of a known section is an error,
-other variables that start with `MANYMODELS_` are left alone. `MANYMODELS_STORE` is for verbs that name no
-job; a job's store is `MANYMODELS_STORE__PATH`.
+other variables that start with `MANYMODELS_` are left alone. `MANYMODELS_STORE` sets the section `store` whole
+(and `MANYMODELS_COMPUTE` `compute`), and is where verbs that name no job look.
 
 ## Secrets
 
-Write `${NAME}` where a secret belongs (`registry: postgresql+psycopg://me:${PGPASSWORD}@host/db`). It is
-taken from the environment when the connection is made; the run's record keeps the placeholder. A password
-that is written out is hidden in every dump, error and listing, but it stays in your file.
+Write `${NAME}` where a secret belongs: in `store.registry` (`postgresql+psycopg://me:${PGPASSWORD}@host/db`) and
+in `data.path`. It is taken from the environment when the connection is made or a file is opened; the run's record,
+errors and listings keep the placeholder. A password that is written out is hidden in every dump, error and
+listing, but it stays in your file.
 
 ## Your own code
 
@@ -103,6 +104,10 @@ FALLBACK = """\
 A list of rungs, tried in order for keys without a usable model: `{level: [region]}` is one model per
 value of columns that are constant within a key, `pooled` one model over a sample of all keys' rows,
 `naive` a rule (seasonal naive, mean, class prior). `[]` is no ladder. Default: `[pooled, naive]`.
+
+Where a key has rows of its own, too few for a model, `pooled` and the levels start from them: a forecast
+from its history; a regression or ranking from its level, which is how far its own rows lie above or below
+the model of all rows, shrunk the more, the fewer they are.
 """
 
 FINGERPRINT = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -34,3 +35,13 @@ def gone(process: int) -> bool:
         return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def local_workers() -> list[psutil.Process]:
+    """The local workers of this process, whose other children are other tests' business."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # it has died
+            if "serve_worker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found

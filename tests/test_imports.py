@@ -14,17 +14,17 @@ import manymodels
 PACKAGE = Path(manymodels.__file__).parent
 
 # Room: what it may import, beside itself. Modules outside any room are rooms of their own.
-_BASE = {"redaction", "exceptions", "records", "specs", "storage", "secrets", "progress"}
+_BASE = {"exceptions", "records", "redaction", "specs", "storage", "secrets", "progress"}
 _DATA = {"dataset", "partitioning", "planning"}
 _MODELS = {"models", "evaluation", "selection"}
 _KEPT = {"artifacts", "registry"}
-_JOB = _BASE | _DATA | _MODELS | _KEPT | {"compute", "job"}
+_JOB = _BASE | _DATA | _MODELS | _KEPT | {"monitoring", "compute", "job"}
 ALLOWED = {
     "redaction": set(),
     "exceptions": {"redaction"},
     "records": {"exceptions"},
     "secrets": {"exceptions", "redaction"},
-    "specs": {"exceptions", "secrets"},
+    "specs": {"exceptions", "redaction"},
     "storage": {"exceptions", "secrets"},
     "progress": {"exceptions"},
     "dataset": _BASE,
@@ -33,6 +33,7 @@ ALLOWED = {
     "models": _BASE,
     "evaluation": _BASE | {"models"},
     "selection": _BASE | {"models", "evaluation"},
+    "monitoring": _BASE | {"models", "evaluation"},
     # Keys are decoded, and fitted models handed out: both rooms know the contract and the key encoding, nothing more.
     "artifacts": _BASE | {"models", "partitioning"},
     "registry": _BASE | {"models", "partitioning", "artifacts"},
@@ -42,9 +43,10 @@ ALLOWED = {
     "scoring": _JOB | {"scoring"},
     "api": _JOB | {"training", "scoring"},
     "report": _JOB | {"training", "scoring", "api", "__init__"},
+    "estimators": _JOB | {"training", "scoring"},
     "cli": _JOB | {"training", "scoring", "api", "report", "__init__"},
     "testing": _JOB | {"training", "scoring", "api", "report", "cli"},
-    "__init__": {"api", "exceptions", "job", "registry"},
+    "__init__": {"api", "estimators", "exceptions", "job", "registry", "scoring"},
     "__main__": {"cli"},
 }
 

@@ -31,6 +31,10 @@ def test_every_family_is_documented_as_it_is(generator: ModuleType) -> None:
     assert (ROOT / "docs" / "models.md").read_text(encoding="utf-8") == generator.models()
 
 
+def test_every_metric_is_documented_with_its_source(generator: ModuleType) -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == generator.metrics()
+
+
 def test_the_readme_links_to_documents_that_exist() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [part.partition(")")[0] for part in readme.split("](")[1:]]

@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
         job = mm.Job.from_yaml(JOB)
         run = mm.train(job)
         scores = mm.score(job)
-        print(run)
+        print(f"{run} in {run.summary['seconds']:.0f} s")
         print(run.leaderboard().to_string(index=False))
     print(scores["model_source"].value_counts().to_string())
     judged = test.merge(scores.assign(Month=pd.to_datetime(scores["Month"])), on=[*KEYS, "Month"], how="left")

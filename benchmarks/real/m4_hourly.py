@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
         job = mm.Job.from_yaml(JOB)
         run = mm.train(job)
         scores = mm.score(job)
-        print(run)
+        print(f"{run} in {run.summary['seconds']:.0f} s")
         print(run.leaderboard().to_string(index=False))
     for table in (scores, test):
         table["step"] = table.groupby("series").cumcount()

@@ -43,4 +43,15 @@ def root(
 
 
 # Each module registers its verbs on the groups above.
-from manymodels.cli import init, models_verbs, plan, replay, report, runs_verbs, score, store_verbs, train  # noqa: E402, F401
+from manymodels.cli import (  # noqa: E402, F401
+    init,
+    models_verbs,
+    monitor,
+    plan,
+    replay,
+    report,
+    runs_verbs,
+    score,
+    store_verbs,
+    train,
+)

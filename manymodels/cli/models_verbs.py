@@ -143,7 +143,7 @@ def history(
     key_id: KeyIdOption = None,
     store: StoreOption = ".manymodels",
 ) -> None:
-    """Show every version of one key's model, and every move of its aliases."""
+    """Show every version of one key's model, every move of its aliases, and every decision between challenger and champion."""
     from manymodels.registry import Registry
 
     registry = Registry.open(store)
@@ -154,6 +154,7 @@ def history(
         "stale_since": found.stale_since,
         "versions": [vars(row) for row in found.versions],
         "moves": [vars(move) for move in found.moves],
+        "decisions": [vars(decision) for decision in found.decisions],
     }
 
     def text(console: Any) -> None:
@@ -186,6 +187,21 @@ def history(
             ("why", ""),
         ]
         console.print(table("", headings, moves))
+        decisions = [
+            (
+                when(decision.at),
+                decision.alias,
+                decision.challenger,
+                number(decision.challenger_metric),
+                decision.champion or "-",
+                number(decision.champion_metric),
+                "promoted" if decision.promoted else "kept the champion",
+            )
+            for decision in found.decisions
+        ]
+        headings = [("decided (UTC)", ""), ("alias", ""), ("challenger", "right"), ("metric", "right"),
+                    ("champion", "right"), ("metric", "right"), ("decision", "")]  # fmt: skip
+        console.print(table("", headings, decisions))
 
     call.emit(payload, text)
 
@@ -225,8 +241,10 @@ def promote(
         version=version,
         from_alias=from_alias,
         key_ids=_selected(registry, name, key, key_id, where),
+        every=where is None,
         by=getpass.getuser(),
         why=why,
+        filter=_as_said(key, key_id, where),
     )
     _say_moved(call, event)
 
@@ -248,7 +266,15 @@ def rollback(
 
     registry = Registry.open(store)
     key_ids = _selected(registry, name, key, key_id, where)
-    event = registry.rollback(name, alias=alias, key_ids=key_ids, steps=steps, by=getpass.getuser(), why=why)
+    event = registry.rollback(
+        name,
+        alias=alias,
+        key_ids=key_ids,
+        steps=steps,
+        by=getpass.getuser(),
+        why=why,
+        filter=_as_said(key, key_id, where),
+    )
     _say_moved(call, event)
 
 
@@ -287,18 +313,27 @@ def _selected(
     registry: Any, name: str, keys: list[str] | None, key_ids: list[str] | None, where: str | None
 ) -> list[str] | None:
     """The key ids that the options name; None is all."""
-    from manymodels.exceptions import UsageError
+    from manymodels.exceptions import NotFoundError, UsageError
     from manymodels.partitioning.listing import chosen_key, parse_pairs
 
     if where is not None:
         if keys or key_ids:
             raise UsageError("choose keys with --where, or with --key and --key-id, not both")
         found = registry.models(name, alias="latest", where=where, limit=None)
+        if found.num_rows == 0:
+            raise NotFoundError(
+                f"no key of {name!r} is one with {where}; `manymodels models list` lists them"
+            )
         return [str(key_id) for key_id in found.column("key_id").to_pylist()]
     if not keys and not key_ids:
         return None
     kinds = registry.key_kinds(name)
     return [*(chosen_key(parse_pairs(key), kinds) for key in keys or ()), *(key_ids or ())]
+
+
+def _as_said(keys: list[str] | None, key_ids: list[str] | None, where: str | None) -> str:
+    """How the options chose keys, for the alias log."""
+    return where if where is not None else "; ".join([*(keys or ()), *(key_ids or ())])
 
 
 def _one(registry: Any, name: str, keys: list[str] | None, key_ids: list[str] | None) -> str:

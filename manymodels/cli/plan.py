@@ -20,7 +20,9 @@ LimitOption = Annotated[
 ]
 OnlyOption = Annotated[
     str | None,
-    typer.Option("--only", metavar="changed|all|failed", help="Which keys to train.", show_default=False),
+    typer.Option(
+        "--only", metavar="changed|all|failed|listed", help="Which keys to train.", show_default=False
+    ),
 ]
 
 

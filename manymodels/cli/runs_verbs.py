@@ -62,7 +62,7 @@ def show(
     registry = Registry.open(store)
     record = registry.run(run)
     if follow and record.state == "running":
-        with progress_for(quiet=call.quiet or call.json) as progress:
+        with progress_for(quiet=call.quiet) as progress:
             progress.begin(f"{record.id} (batches)", record.batches)
             done = 0
             while record.state == "running":
@@ -203,7 +203,7 @@ def resume(
     record = registry.run(run)
     if job is not None:
         refuse_changed_job(record, load_job(job))
-    with progress_for(quiet=call.quiet or call.json) as progress:
+    with progress_for(quiet=call.quiet) as progress:
         result = execute(record.id, registry, progress)
     show_result(call, registry, run_summary(registry.run(record.id)), result.failed_rungs)
     return GATE if result.state == "failed_gate" else 0
@@ -233,25 +233,32 @@ def compare(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Keys to list.")] = 20,
     store: StoreOption = ".manymodels",
 ) -> None:
-    """Show which keys got better or worse between two runs."""
+    """Show which keys got better or worse between two runs, the largest changes first."""
+    from manymodels.api import compare_runs
     from manymodels.registry import Registry
 
     registry = Registry.open(store)
-    compared = registry.compare(registry.run(first).id, registry.run(second).id)
-    verdicts = compared.column("verdict").to_pylist()
-    counts = {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))}
-    lines = compared.slice(0, limit).to_pylist()
-    payload = {"counts": counts, "keys": lines}
+    a, b = registry.run(first), registry.run(second)
+    compared = compare_runs(registry, a, b)
+    verdicts = compared["verdict"].value_counts(sort=False)
+    counts = {str(verdict): int(count) for verdict, count in verdicts.items()}
+    shown = compared.head(limit).astype(object)
+    lines = shown.where(shown.notna(), None).to_dict("records")
+    payload = {"run_a": a.id, "run_b": b.id, "counts": counts, "keys": lines}
 
     def text(console: Any) -> None:
         from manymodels.cli.tables import number, table
 
         console.print(
-            ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) or "No key in both runs."
+            ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) or "No key in either run."
         )
-        headings = [("key", ""), ("verdict", ""), (first, "right"), (second, "right")]
+        headings = [("key", ""), ("verdict", ""), (a.id, "right"), (b.id, "right"), ("change", "right")]
         rows = [
-            (line["key"], line["verdict"], number(line["metric_a"]), number(line["metric_b"]))
+            (
+                line["key"],
+                line["verdict"],
+                *(number(line[name]) for name in ("metric_a", "metric_b", "change")),
+            )
             for line in lines
         ]
         console.print(table("", headings, rows))

@@ -42,6 +42,7 @@ def score(
     """Bring each key's rows to its own model, in bulk; every row says who served it.
 
     Keys without a usable model go down the job's fallback ladder; keys that nobody can serve keep their rows, with the reason.
+    A scoring that was stopped is continued by the same command, as long as rows and models are the same.
     """
     from manymodels.api import score_summary
     from manymodels.job.loading import load_job
@@ -50,7 +51,7 @@ def score(
     from manymodels.scoring.engine import score as execute
 
     request = ScoreRequest(output, data, future, alias, run, horizon, overwrite, raw, trust)
-    with progress_for(quiet=call.quiet or call.json) as progress:
+    with progress_for(quiet=call.quiet) as progress:
         result = execute(load_job(job, overrides=overrides or ()), request, progress)
 
     def text(console: Any) -> None:

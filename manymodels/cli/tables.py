@@ -44,7 +44,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def percent(fraction: float | None) -> str:
     """A fraction as a whole percentage; empty when None."""
-    return "" if fraction is None or fraction != fraction else f"{fraction:.0%}"
+    return "" if fraction is None or fraction != fraction else f"{round(fraction, 2) + 0.0:.0%}"
 
 
 def span(seconds: float | None) -> str:

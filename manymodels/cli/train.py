@@ -25,6 +25,7 @@ def train(
     """Split, plan, train, register and promote: one model per key.
 
     Only keys with a cause train: new ones, those whose rows, job, code or libraries changed, those that failed last time.
+    Of many keys, 20 drawn at random are tried first; when all of them fail, the run stops.
     """
     from manymodels.api import run_summary
     from manymodels.job.loading import load_job
@@ -34,7 +35,7 @@ def train(
 
     loaded = load_job(job, overrides=overrides or ())
     began = time.perf_counter()
-    with progress_for(quiet=call.quiet or call.json) as progress:
+    with progress_for(quiet=call.quiet) as progress:
         prepared = prepare(loaded, selection=selected(only, keys, limit))
         for warning in prepared.resolved.warnings:
             progress.say(f"warning: {warning}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -9,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, Any, NoReturn, TextIO, get_type_hints
 
 import typer
 
@@ -48,16 +49,18 @@ class Call:
         json: One JSON object on stdout, and nothing else there.
         debug: Show tracebacks.
         quiet: No progress.
+        stdout: Where results go.
     """
 
     json: bool
     debug: bool
     quiet: bool
+    stdout: TextIO
 
     def emit(self, payload: dict[str, Any], text: Callable[[Any], None]) -> None:
         """Print a result: the payload as JSON, or what ``text`` prints on a console."""
         if self.json:
-            print(json.dumps(payload, default=str, allow_nan=False))
+            print(json.dumps(payload, default=str, allow_nan=False), file=self.stdout)
         else:
             text(console())
 
@@ -66,9 +69,13 @@ def console(*, stderr: bool = False) -> Any:
     """A rich console that is plain where there is no terminal; a pipe is wide, so that no line is cut."""
     from rich.console import Console
 
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would leave with 1: that the reader has gone is no error
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Piped(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
 def verb(group: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -106,7 +113,12 @@ def verb(group: typer.Typer, name: str) -> Callable[[Callable[..., Any]], Callab
 
         @functools.wraps(function)
         def command(**values: Any) -> None:
-            call = Call(json=values.pop("json_output"), debug=values.pop("debug"), quiet=values.pop("quiet"))
+            call = Call(
+                json=values.pop("json_output"),
+                debug=values.pop("debug"),
+                quiet=values.pop("quiet"),
+                stdout=sys.stdout,
+            )
             directory = values.pop("directory")
             _run(call, directory, lambda: function(call, **values))
 
@@ -129,7 +141,9 @@ def _run(call: Call, directory: str | None, action: Callable[[], Any]) -> None:
                 from manymodels.exceptions import UsageError
 
                 raise UsageError(f"cannot work in {directory}: {error.strerror}") from error
-        code = action()
+        # A model that prints must not break the JSON.
+        with contextlib.redirect_stdout(sys.stderr) if call.json else contextlib.nullcontext():
+            code = action()
         sys.stdout.flush()
     except ManyModelsError as error:
         _fail(call, error, error.message, error.exit_code)
@@ -142,7 +156,7 @@ def _run(call: Call, directory: str | None, action: Callable[[], Any]) -> None:
     except typer.Exit:
         raise
     except Exception as error:
-        text = f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback"
+        text = f"unexpected {type(error).__name__}: {redact(str(error))}; run again with --debug for the traceback"
         _fail(call, error, text, 1)
     if code:
         raise typer.Exit(code)
@@ -152,9 +166,7 @@ def _fail(call: Call, error: BaseException, message: str, code: int) -> NoReturn
     if call.debug:
         import traceback
 
-        # Of causes too, which are not ours: a driver or file system may quote the URL that it was given.
-        print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
-    message = redact(message)
+        print(redact("".join(traceback.format_exception(error))), file=sys.stderr, end="")
     line = " ".join(message.split("\n")) if "\n" not in message.strip() else message
     print(f"error: {line}", file=sys.stderr)
     if call.json:

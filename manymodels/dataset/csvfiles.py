@@ -249,6 +249,6 @@ def _opened(file: SourceFile, options: CsvOptions) -> Iterator[Iterator[str]]:
     encoding = "utf-8-sig" if options.encoding == "utf-8" else options.encoding
     with contextlib.ExitStack() as stack:
         content: Any = stack.enter_context(file.open())
-        if file.path.lower().endswith(".gz"):
+        if file.location.lower().endswith(".gz"):
             content = stack.enter_context(gzip.open(content))
         yield iter(stack.enter_context(io.TextIOWrapper(content, encoding=encoding, newline="")))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
+import glob
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from manymodels.exceptions import DataError
+from manymodels.redaction import remember_inline, with_placeholders
+from manymodels.secrets import resolve_secrets
 
-__all__ = ["Format", "Listing", "SourceFile", "find_files", "nearest"]
+__all__ = ["Format", "Listing", "SourceFile", "find_files", "nearest", "overlap"]
 
 Format = Literal["parquet", "csv", "arrow"]
 
@@ -35,7 +39,7 @@ class SourceFile:
     """One input file.
 
     Attributes:
-        path: Absolute path, or URL.
+        path: Absolute path, or URL; placeholders (``${TOKEN}``) stand where secrets do.
         size: Bytes.
         version: Modification time in nanoseconds, or what the file system has instead (an ETag).
         folders: Values of the hive columns, decoded from the folder names, in the order of ``Listing.hive``; None is null.
@@ -49,22 +53,27 @@ class SourceFile:
     def open(self) -> Any:
         """The file, opened for reading bytes; close it."""
         if self.is_local:
-            return Path(self.path).open("rb")
+            return Path(self.location).open("rb")
         filesystem, path = self.filesystem()
         return filesystem.open(path, "rb")
 
     @property
+    def location(self) -> str:
+        """The path or URL to open, secrets and all: not to be stored, shown or put into an error."""
+        return resolve_secrets(self.path, os.environ)
+
+    @property
     def is_local(self) -> bool:
         """Whether it is a file of this machine's file system."""
-        return "://" not in self.path
+        return "://" not in self.location
 
     def filesystem(self) -> tuple[Any, str]:
         """The fsspec file system and the path in it."""
         import fsspec
 
         if self.is_local:
-            return fsspec.filesystem("file"), self.path
-        filesystem, path = fsspec.core.url_to_fs(self.path)
+            return fsspec.filesystem("file"), self.location
+        filesystem, path = fsspec.core.url_to_fs(self.location)
         return filesystem, str(path)
 
     def current_version(self) -> tuple[int, str]:
@@ -109,8 +118,12 @@ def find_files(paths: str | Sequence[str]) -> Listing:
     """
     found: dict[str, tuple[SourceFile, tuple[str, ...], Format]] = {}
     for path in [paths] if isinstance(paths, str) else paths:
-        for entry in _resolve(path):
-            found.setdefault(entry[0].path, entry)
+        remember_inline(path)
+        resolved = resolve_secrets(path, os.environ)
+        for file, hive, data_format in _resolve(resolved):
+            if resolved != path:
+                file = replace(file, path=with_placeholders(file.path))
+            found.setdefault(file.path, (file, hive, data_format))
     if not found:
         raise DataError("`data.path` is an empty list; expected at least one file, folder, glob or URL")
     entries = [found[path] for path in sorted(found)]
@@ -127,6 +140,28 @@ def find_files(paths: str | Sequence[str]) -> Listing:
                 f"{_described(names)} ({file.path})"
             )
     return Listing(data_format, tuple(file for file, _, _ in entries), hive)
+
+
+def overlap(path: str, place: Path) -> Literal["inside", "around"] | None:
+    """Whether a local file or folder, there or to be, lies inside what ``data.path`` names, or around it.
+
+    Links are followed. None for a URL, and where a scan would pass over the place (a name in it begins with ``.`` or ``_``).
+    """
+    if "://" in path and not path.startswith("file://"):
+        return None
+    place = place.resolve()
+    named = Path(path.removeprefix("file://")).expanduser().absolute()
+    sources = [named.resolve()]
+    if not named.exists() and _GLOB_CHARACTERS & set(path):
+        sources = [Path(found).resolve() for found in glob.iglob(str(named), recursive=True)]  # noqa: PTH207 - any pattern
+        if any(fnmatch.fnmatchcase(str(inner), str(named)) for inner in (place, *place.parents)):
+            return "inside"
+    for source in sources:
+        if place.is_relative_to(source) and not _is_hidden(place.relative_to(source).parts):
+            return "inside"
+        if source.is_relative_to(place):
+            return "around"
+    return None
 
 
 def _described(hive: tuple[str, ...]) -> str:
@@ -226,7 +261,7 @@ def _below(path: str, base: str) -> list[str]:
     return path.removeprefix(base).strip("/").split("/")
 
 
-def _is_hidden(segments: list[str]) -> bool:
+def _is_hidden(segments: Sequence[str]) -> bool:
     return any(s.startswith(".") or (s.startswith("_") and "=" not in s) for s in segments)
 
 

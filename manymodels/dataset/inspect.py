@@ -89,7 +89,7 @@ def propose(source: Source) -> Proposal:
     Raises:
         DataError: No column could be a key, or the rows cannot be read.
     """
-    with duckdb.connect() as connection, explained(source.csv):
+    with duckdb.connect() as connection, explained(source.csv, source.name):
         look = Sample(source, connection)
         time, reason = _time(look)
         reasons = [reason]

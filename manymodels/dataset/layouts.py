@@ -127,7 +127,7 @@ def _read_footer(
 ) -> tuple[pa.Schema, int | None, bool]:
     try:
         # Arrow's own files are read without Python's lock.
-        with pa.OSFile(file.path) if file.is_local else file.open() as content:
+        with pa.OSFile(file.location) if file.is_local else file.open() as content:
             return read(content)
     except (pa.ArrowException, OSError) as error:
         raise DataError(

@@ -97,7 +97,7 @@ def _as_pandas(table: pa.Table) -> pd.DataFrame:
 
 def _grouped(file: SourceFile, size: int) -> list[tuple[int, ...] | None]:
     """A Parquet file's row groups in runs of about a size; one piece without row groups when there is one run."""
-    with explained(), file.open() as content:
+    with explained(what=file.path), file.open() as content:
         metadata = pq.read_metadata(content)
     runs: list[list[int]] = []
     filled = size
@@ -113,7 +113,7 @@ def _grouped(file: SourceFile, size: int) -> list[tuple[int, ...] | None]:
 
 def _row_groups(source: Source, groups: tuple[int, ...], columns: list[str] | None) -> pa.Table:
     file = source.files[0]
-    with explained(), file.open() as content, pq.ParquetFile(content) as parquet:
+    with explained(what=file.path), file.open() as content, pq.ParquetFile(content) as parquet:
         in_file = None
         if columns is not None:
             in_file = [

@@ -74,7 +74,13 @@ class Roles:
 
 
 def resolve_roles(
-    source: Source, data: DataSpec, task: str, levels: Sequence[str] = (), label: str | None = None
+    source: Source,
+    data: DataSpec,
+    task: str,
+    levels: Sequence[str] = (),
+    label: str | None = None,
+    *,
+    featureless: bool = False,
 ) -> Roles:
     """Check the job's columns against the data it trains on.
 
@@ -84,6 +90,7 @@ def resolve_roles(
         task: The job's task.
         levels: Columns of the fallback ladder's levels.
         label: ``evaluation.label``.
+        featureless: Whether the job's models can do without features.
 
     Raises:
         DataError: A column that is not there (with the nearest name), has a type its role cannot have, or has two roles.
@@ -104,7 +111,7 @@ def resolve_roles(
     time_kind = _time_kind(source, data, task)
     _check_types(source, data, [*data.partition_by, *levels], features, label)
     target_kind = _target_kind(source, data.target, task)
-    if not features and task in ("regression", "classification", "ranking"):
+    if not features and not featureless and task in ("regression", "classification", "ranking"):
         raise DataError(f"a {task} needs at least one feature column, found none beside {', '.join(used)}")
     if not features and data.target is None:
         raise DataError("anomaly detection needs feature columns or a target, found neither")

@@ -60,7 +60,7 @@ def scan(
         return register(connection, _dataset(files, hive, csv_format(header, options))), None
     if data_format == "arrow":
         return register(connection, _dataset(files, hive, pa_dataset.IpcFileFormat())), None
-    paths = ", ".join(literal(_glob_safe(file.path)) for file in files)
+    paths = ", ".join(literal(_glob_safe(file.location)) for file in files)
     shared = (
         f"filename = {literal(FILE_COLUMN)}, hive_partitioning = {str(bool(hive)).lower()}, "
         "hive_types_autocast = false"
@@ -106,22 +106,27 @@ def _dataset(files: Sequence[SourceFile], hive: Sequence[str], file_format: Any)
 
 
 @contextlib.contextmanager
-def explained(options: CsvOptions | None = None) -> Iterator[None]:
-    """Turn what DuckDB and Arrow raise while rows are read into a ``DataError`` that says where and what to do."""
+def explained(options: CsvOptions | None = None, what: str = "the data") -> Iterator[None]:
+    """Turn what DuckDB and Arrow raise while rows are read into a ``DataError`` that says where and what to do.
+
+    Args:
+        options: Of the CSV reader.
+        what: Is read, for errors that do not tell the file.
+    """
     try:
         yield
     except (duckdb.Error, pa.ArrowException, UnicodeError, OSError) as error:
-        raise DataError(_explanation(str(error), options or CsvOptions())) from error
+        raise DataError(_explanation(str(error), options or CsvOptions(), what)) from error
 
 
-def _explanation(message: str, options: CsvOptions) -> str:
+def _explanation(message: str, options: CsvOptions, what: str) -> str:
     _, complained, complaint = message.partition(COMPLAINT)
     if complained:
         return complaint.strip().splitlines()[0]
     file = re.search(r"^\s*file = (.+)$", message, re.MULTILINE)
     line = re.search(r"CSV Error on Line: (\d+)", message)
     counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-    where = f"{file[1]}, line {line[1]}" if file and line else file[1] if file else "the data"
+    where = f"{file[1]}, line {line[1]}" if file and line else file[1] if file else what
     if file and "nvalid unicode" in message:
         return wrong_encoding(where, options.encoding)
     if counts:

@@ -112,7 +112,7 @@ class Source:
             raise DataError("a Dask DataFrame is split by Dask, not by DuckDB")
         wanted = list(self.columns) if columns is None else list(columns)
         needed = self.needed(wanted)
-        with explained(self.csv):
+        with explained(self.csv, self.name):
             connection.execute("SET TimeZone = 'UTC'")
             rows = " UNION ALL ".join(self._cast_rows(connection, layout, needed) for layout in self.layouts)
             kept = f" WHERE (\n{self.where}\n)" if self.where else ""
@@ -174,7 +174,7 @@ class Source:
         """
         with (
             duckdb.connect(config={"threads": threads} if threads else {}) as connection,
-            explained(self.csv),
+            explained(self.csv, self.name),
         ):
             rows = self.relation(connection, columns)
             first = "" if limit is None else f" LIMIT {limit}"
@@ -220,17 +220,22 @@ class Source:
         Raises:
             DataError: A file has changed or vanished since; it is named.
         """
+        found = self.changed()
+        if found is not None:
+            path, what = found
+            cure = "the data is complete" if what == "vanished" else "nothing writes to the data"
+            raise DataError(f"{path} {what} while it was read; run again when {cure}")
+
+    def changed(self) -> tuple[str, Literal["changed", "vanished"]] | None:
+        """The first file that is not what it was when the source was opened, and what became of it."""
         for file in self.files:
             try:
                 now = file.current_version()
             except OSError:
-                raise DataError(
-                    f"{file.path} vanished while it was read; run again when the data is complete"
-                ) from None
+                return file.path, "vanished"
             if now != (file.size, file.version):
-                raise DataError(
-                    f"{file.path} changed while it was read; run again when nothing writes to the data"
-                )
+                return file.path, "changed"
+        return None
 
 
 def open_source(data: DataSpec, frame: object | None = None) -> Source:

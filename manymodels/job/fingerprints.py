@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from manymodels.job.spec import JobSpec
-from manymodels.secrets import redacted
+from manymodels.redaction import redacted
 
 __all__ = ["job_fingerprint", "job_json"]
 

@@ -14,8 +14,7 @@ from manymodels.job.document import render
 from manymodels.job.fields import job_fields, written
 from manymodels.job.problems import Sources, describe
 from manymodels.job.spec import JobSpec
-from manymodels.redaction import redact
-from manymodels.secrets import redacted
+from manymodels.redaction import redact, redacted
 
 __all__ = ["Job"]
 

@@ -20,6 +20,7 @@ __all__ = ["load_job"]
 _PREFIX = "MANYMODELS_"
 _LARGEST = 2**20
 _TARGETS = ("local", "serial", "dask")
+_SHORT = (("store",), ("compute",))  # sections that can be written as one text
 
 
 def load_job(
@@ -35,7 +36,7 @@ def load_job(
         overrides: ``--set`` flags, each ``field=value``: ``training.timeout=10s``, ``data.ignore=[a, b]``.
             They go over the environment, which goes over the file.
         environ: ``os.environ`` when None; ``MANYMODELS_TRAINING__TIMEOUT`` overrides ``training.timeout``.
-            Sections are set field by field: ``MANYMODELS_STORE`` is no override.
+            ``MANYMODELS_STORE`` and ``MANYMODELS_COMPUTE`` set those sections whole, as their flags do.
 
     Raises:
         JobError: The file cannot be read or is not YAML, or a field is unknown, missing or has a value that
@@ -50,7 +51,7 @@ def load_job(
     draft.expand()
     for variable, value in sorted((os.environ if environ is None else environ).items()):
         names = _variable_names(variable)
-        if names is not None:
+        if names is not None and (value or names not in _SHORT):  # an empty MANYMODELS_STORE is none
             draft.override(names, value, variable)
     for flag in overrides:
         dotted, equals, value = flag.partition("=")
@@ -168,7 +169,7 @@ def _variable_names(variable: str) -> tuple[str, ...] | None:
     variables = {
         _PREFIX + "__".join(names).upper(): names
         for names, known in job_fields().items()
-        if not known.is_section and not known.repeated
+        if not known.repeated and (not known.is_section or names in _SHORT)
     }
     if variable in variables:
         return variables[variable]

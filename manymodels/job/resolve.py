@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from manymodels.dataset.roles import Roles, resolve_roles, suspicious_features
-from manymodels.dataset.sources import open_source
+from manymodels.dataset.sources import Source, open_source
 from manymodels.exceptions import DataError
 from manymodels.job.code import code_fingerprint, find_modules
 from manymodels.job.fingerprints import job_fingerprint
@@ -18,7 +18,7 @@ from manymodels.job.job import Job
 from manymodels.job.splitting import split_rows
 from manymodels.models.contract import Family, FitSpec
 from manymodels.partitioning.listing import displays, sample_rows, sample_times
-from manymodels.partitioning.store import PartitionStore
+from manymodels.partitioning.store import Partitions, PartitionStore
 from manymodels.storage import Storage
 
 __all__ = ["Resolved", "importable", "level_columns", "level_name", "library_versions", "resolve"]
@@ -32,6 +32,7 @@ class Resolved:
     """A job and its data, ready to plan.
 
     Attributes:
+        source: The rows as they came.
         store: The rows, split by key.
         roles: Which column is what.
         spec: What a fit needs to know, but for the key's seed.
@@ -44,6 +45,7 @@ class Resolved:
         warnings: What the user should know, a line each.
     """
 
+    source: Source
     store: PartitionStore
     roles: Roles
     spec: FitSpec
@@ -69,6 +71,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         DataError: Data that does not fit the job.
     """
     from manymodels.evaluation.metrics import default_metric, resolve_metric
+    from manymodels.models.custom import CustomFamily
     from manymodels.models.families import build
 
     with importable(job.folder):
@@ -78,12 +81,21 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         if metric is not None:
             resolve_metric(metric, job.task)
     source = open_source(job.data, frame)
-    roles = resolve_roles(source, job.data, job.task, levels=level_columns(job), label=job.evaluation.label)
+    roles = resolve_roles(
+        source,
+        job.data,
+        job.task,
+        levels=level_columns(job),
+        label=job.evaluation.label,
+        # The user's own function gets the key's whole rows.
+        featureless=all(isinstance(family, CustomFamily) for family in families),
+    )
     store = split_rows(job, source, job.data, roles, storage)
     spec = fit_spec(job, roles, store)
     libraries = library_versions(families)
     modules = tuple(sorted(str(path) for path in find_modules(job)))
     return Resolved(
+        source=source,
         store=store,
         roles=roles,
         spec=spec,
@@ -110,7 +122,7 @@ def _giveaways(roles: Roles, store: PartitionStore) -> list[str]:
     ]
 
 
-def fit_spec(job: Job, roles: Roles, store: PartitionStore) -> FitSpec:
+def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
     """What every fit of a job needs to know about it and its data."""
     spec = FitSpec(
         task=job.task,
@@ -193,7 +205,7 @@ def importable(folder: str) -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _refuse_duplicate_times(job: Job, store: PartitionStore) -> None:
+def _refuse_duplicate_times(job: Job, store: Partitions) -> None:
     import pyarrow.compute as pc
 
     manifest = store.manifest

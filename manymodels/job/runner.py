@@ -15,16 +15,18 @@ __all__ = ["reraise", "runner_for"]
 _PRELOAD = ("manymodels.training.batch", "manymodels.scoring.batch", "manymodels.models.tabular.family")
 
 
-def runner_for(storage: Storage, code: CodeSnapshot | None, *, isolated: bool, threads: int) -> Runner:
+def runner_for(storage: Storage | None, code: CodeSnapshot | None, *, isolated: bool, threads: int) -> Runner:
     """The runner for a run's model code; its snapshot of the user's modules goes before any other of the same name.
 
     Args:
-        storage: Of the store.
+        storage: Of the store; None when there is none, and so no code in it.
         code: The user's own modules; None when there are none.
         isolated: In the child process; else here.
         threads: BLAS and OpenMP threads of the child.
     """
-    paths = () if code is None else (str(ensure_code(storage, code.path, code.sha256)),)
+    paths: tuple[str, ...] = ()
+    if storage is not None and code is not None:
+        paths = (str(ensure_code(storage, code.path, code.sha256)),)
     if isolated:
         return warm_sandbox(preload=_PRELOAD, paths=paths, threads=threads)
     for path in paths:

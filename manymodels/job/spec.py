@@ -11,6 +11,7 @@ from manymodels.compute.spec import ComputeSpec
 from manymodels.dataset.spec import DataSpec
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, Task
+from manymodels.monitoring.spec import MonitorSpec
 from manymodels.specs import Duration, Fraction, Size, Spec
 
 __all__ = ["JobSpec", "LevelSpec", "MaxRowsSpec", "PromotionSpec", "StoreSpec", "TrainingSpec"]
@@ -29,8 +30,8 @@ class MaxRowsSpec(Spec):
 class TrainingSpec(Spec):
     """What trains, and the limits of each fit."""
 
-    only: Literal["changed", "all", "failed"] = "changed"
-    """Keys to train: those with a cause to, all, or those that failed last time."""
+    only: Literal["changed", "all", "failed", "listed"] = "changed"
+    """Keys to train: those with a cause to, all, those that failed last time, or those that monitoring lists."""
     timeout: Duration = 60.0
     """Per key and candidate."""
     memory: Size = 2 * 2**30
@@ -136,6 +137,8 @@ class JobSpec(Spec):
     """Who serves keys without a usable model, in order; `[]` is nobody."""
     promotion: PromotionSpec = PromotionSpec()
     """Which new versions become live."""
+    monitor: MonitorSpec = MonitorSpec()
+    """When a key's model is to be trained again, by what happened after its predictions."""
     compute: ComputeSpec = ComputeSpec()
     """Where it runs: `local`, `serial`, a file with these fields, or the fields themselves."""
     store: StoreSpec = StoreSpec()

@@ -95,7 +95,7 @@ class FittedModel(Protocol):
         ...
 
     def extend(self, rows: Rows) -> FittedModel:
-        """The same model, parameters untouched, continued over newer rows (forecasts).
+        """The same model, parameters untouched, continued over newer rows (forecasts), or for one key (pooled models).
 
         Args:
             rows: The key's rows up to the new cutoff; rows at or before the model's own cutoff may be among them.
@@ -146,7 +146,7 @@ class PooledFamily(Protocol):
     """A way to fit one model over the rows of many keys (the ``pooled`` and ``level`` rungs of the ladder)."""
 
     def fit_pooled(self, keys: list[Rows], spec: FitSpec) -> FittedModel:
-        """Fit the rows of many keys; a forecast must be given a key's history by ``extend`` before it predicts.
+        """Fit the rows of many keys; ``extend`` gives the model a key's own rows, which a forecast must have.
 
         Raises:
             ModelError: These rows cannot be fitted, with the reason.

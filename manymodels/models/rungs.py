@@ -37,11 +37,13 @@ class PooledRows:
         return self.family.fit(Rows.joined(keys), spec)
 
 
-def pooled_family(task: Task, candidates: list[CandidateSpec]) -> PooledFamily:
+def pooled_family(task: Task, candidates: list[CandidateSpec], *, featureless: bool = False) -> PooledFamily:
     """What fits the ``pooled`` rung and the levels.
 
     Forecasts have their own. For the other tasks it is the job's first candidate where that is an estimator by
-    import path, else histogram gradient boosting; for anomaly detection an isolation forest.
+    import path, else histogram gradient boosting; for anomaly detection an isolation forest. Regressions and
+    rankings add the level of a key that has rows of its own. Without features, which only the user's own functions can
+    do, it is the naive model of all rows.
 
     Raises:
         JobError: The candidate cannot be built.
@@ -50,13 +52,19 @@ def pooled_family(task: Task, candidates: list[CandidateSpec]) -> PooledFamily:
         from manymodels.models.forecast.pooled import PooledForecast
 
         return PooledForecast()
+    if featureless and task != "anomaly":
+        return naive_family(task)
     from manymodels.models.families import build
 
     first = candidates[0].family if candidates else ""
-    if "." in first and ":" not in first:
-        return PooledRows(build(candidates[0], task))
     default = _DEFAULTS[task]
-    return PooledRows(build(CandidateSpec(name=default, family=default), task))
+    by_path = "." in first and ":" not in first
+    family = build(candidates[0] if by_path else CandidateSpec(name=default, family=default), task)
+    if task in ("regression", "ranking"):
+        from manymodels.models.tabular.pooled import PooledRegression
+
+        return PooledRegression(family)
+    return PooledRows(family)
 
 
 def naive_family(task: Task) -> PooledFamily:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from manymodels.exceptions import DataError
 from manymodels.partitioning.keys import canonical_array, display, make_key, parse_value
-from manymodels.partitioning.store import PartitionStore
+from manymodels.partitioning.store import Partitions, PartitionStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ SAMPLE_ROWS = 10_000
 _SAMPLE_KEYS = 20
 
 
-def displays(store: PartitionStore, places: Sequence[int] | None = None) -> list[str]:
+def displays(store: Partitions, places: Sequence[int] | None = None) -> list[str]:
     """Keys for people (``store=17, region=N``), in the manifest's order, or at these places of it."""
     columns = list(store.details.key_kinds)
     table = store.manifest.select([f"key:{name}" for name in columns])
@@ -57,7 +57,7 @@ def registered_keys(store: PartitionStore) -> pa.Table:
     )
 
 
-def sample_rows(store: PartitionStore, columns: Sequence[str]) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+def sample_rows(store: Partitions, columns: Sequence[str]) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     """The first rows of a few keys, as ``PartitionStore.read`` gives them: enough to look at, however large the keys are.
 
     The longest keys of at most ``SAMPLE_ROWS`` rows are taken; where all are longer, the shortest, cut to that.
@@ -75,7 +75,7 @@ def sample_rows(store: PartitionStore, columns: Sequence[str]) -> tuple[pd.DataF
     return store.read(slices.set_column(place, "rows", pa.array(cut, pa.int64())), columns)
 
 
-def sample_times(store: PartitionStore, column: str) -> list[npt.NDArray[Any]]:
+def sample_times(store: Partitions, column: str) -> list[npt.NDArray[Any]]:
     """The times of a few keys: what a frequency is inferred from."""
     frame, offsets = sample_rows(store, [column])
     times = frame[column].to_numpy()

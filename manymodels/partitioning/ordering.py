@@ -69,7 +69,7 @@ def stream(source: Any, connection: Any, layout: Layout, *, sort: bool) -> Itera
         StoreError: Memory or disk do not suffice.
     """
     # A cursor of its own: rows that are not read to the end would keep the connection busy.
-    with explained(source.csv), _limits_explained(), connection.cursor() as cursor:
+    with explained(source.csv, source.name), _limits_explained(), connection.cursor() as cursor:
         cursor.execute(f"SET preserve_insertion_order = {not sort}")
         relation = source.relation(cursor, layout.schema.names)
         query = f"SELECT {', '.join(_selected(field, layout) for field in layout.schema)} FROM {relation}"  # noqa: S608

@@ -30,7 +30,7 @@ def looks_sorted(source: Any, key: str) -> bool:
         return False
     spans: list[tuple[Any, Any]] = []
     for file in source.files:
-        with explained(), file.open() as content:
+        with explained(what=file.path), file.open() as content:
             metadata = pq.read_metadata(content)
         for group in range(metadata.num_row_groups):
             chunks = metadata.row_group(group)

@@ -12,15 +12,17 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manymodels.dataset.spec import DataSpec
 from manymodels.exceptions import DataError, StoreError
-from manymodels.partitioning.chunks import Layout
-from manymodels.partitioning.content import dataset_fingerprint, stored_type
-from manymodels.partitioning.keys import column_kind, key_ids
+from manymodels.partitioning.chunks import Layout, finish_keys
+from manymodels.partitioning.content import canonical_columns, dataset_fingerprint, stored_type
+from manymodels.partitioning.keys import column_kind, key_ids, key_order
+from manymodels.partitioning.memory import MemoryRows
 from manymodels.partitioning.ordering import sort_rows
 from manymodels.partitioning.parts import Written
 from manymodels.partitioning.store import (
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from manymodels.dataset.roles import Roles
     from manymodels.dataset.sources import Source
 
-__all__ = ["Cluster", "split"]
+__all__ = ["Cluster", "split", "split_in_memory"]
 
 Cluster = Callable[[], AbstractContextManager[Callable[[Sequence[Any]], list[Any]]]]
 """Opens a Dask cluster, as Dask's current one, and hands out a function that computes Dask's collections on it."""
@@ -110,6 +112,35 @@ def _mark_used(store: PartitionStore) -> bool:
     folder = folder_of(store.fingerprint)
     store.storage.write(f"{folder}/{USED}", b"")
     return store.storage.exists(f"{folder}/{MANIFEST}")
+
+
+def split_in_memory(source: Source, data: DataSpec, roles: Roles) -> MemoryRows:
+    """Split a small table by key without a store: the same order, manifest and checks.
+
+    Args:
+        source: A table in memory, without a row filter, whose columns have the types of their roles.
+        data: The job's ``data`` section.
+        roles: Which column is what.
+
+    Raises:
+        DataError: As for ``split``.
+    """
+    layout = _layout(source, data, roles)
+    table = canonical_columns(source.frame.select(layout.schema.names), layout.schema)
+    chunk = finish_keys(table.take(key_order(table, layout.keys)), layout)
+    counts = chunk.manifest.column("rows").to_numpy()
+    columns = {
+        "file": pa.repeat("", len(counts)),
+        "row_group": pa.array(np.zeros(len(counts), np.int32)),
+        "row_offset": pa.array(np.cumsum(counts) - counts, pa.int64()),
+    }
+    found = chunk.manifest
+    for name, column in columns.items():
+        found = found.append_column(name, column)
+    whole = Written(found, chunk.null_keys, chunk.null_times, chunk.classes, chunk.with_nulls)
+    _check(whole, source, layout)
+    manifest = _manifest(found, layout)
+    return MemoryRows(_details(whole, manifest, "input order", source, layout), manifest, chunk.rows)
 
 
 def _uploads(folder: Path) -> str:
@@ -190,8 +221,26 @@ def _publish(
         version=FORMAT,
         roles=[layout.keys, [layout.time or ""], [layout.target or ""], layout.levels],
     )
+    details = _details(whole, manifest, sorted_by, source, layout)
+    try:
+        _write_files(manifest, details, folder)
+    except OSError as error:
+        raise StoreError(f"could not write the manifest in {folder}: {error}") from error
+    place = folder_of(fingerprint)
+    if not storage.is_local and not storage.exists(f"{place}/{MANIFEST}"):
+        named = set(manifest.column("file").unique().to_pylist())
+        for path in storage.listing(_uploads(folder)):
+            name = path.rpartition("/")[2]
+            if name in named:  # else a task that ran twice wrote it
+                storage.move(path, f"{place}/{name}")
+    storage.publish_folder(folder, place, last=MANIFEST)
+    # Somebody else's files may be there already, of another input with the same content.
+    return _as_split(PartitionStore.open(storage, fingerprint), asdict(details))
+
+
+def _details(whole: Written, manifest: pa.Table, sorted_by: str, source: Source, layout: Layout) -> Details:
     rows = pc.sum(manifest.column("rows")).as_py()
-    details = Details(
+    return Details(
         format=FORMAT,
         rows=rows,
         keys=manifest.num_rows,
@@ -208,20 +257,6 @@ def _publish(
         sorted_by=sorted_by,
         warnings=_warnings(rows, manifest.num_rows, layout),
     )
-    try:
-        _write_files(manifest, details, folder)
-    except OSError as error:
-        raise StoreError(f"could not write the manifest in {folder}: {error}") from error
-    place = folder_of(fingerprint)
-    if not storage.is_local and not storage.exists(f"{place}/{MANIFEST}"):
-        named = set(manifest.column("file").unique().to_pylist())
-        for path in storage.listing(_uploads(folder)):
-            name = path.rpartition("/")[2]
-            if name in named:  # else a task that ran twice wrote it
-                storage.move(path, f"{place}/{name}")
-    storage.publish_folder(folder, place, last=MANIFEST)
-    # Somebody else's files may be there already, of another input with the same content.
-    return _as_split(PartitionStore.open(storage, fingerprint), asdict(details))
 
 
 def _check(whole: Written, source: Source, layout: Layout) -> None:
@@ -240,10 +275,9 @@ def _check(whole: Written, source: Source, layout: Layout) -> None:
 
 
 def _no_rows(source: Source, layout: Layout, null_keys: int) -> DataError:
-    place = f"{len(source.files):,} files such as {source.files[0].path}" if source.files else "the DataFrame"
     filtered = "" if source.where is None else f" where {source.where}"
     dropped = f" ({null_keys:,} were dropped for a null in {', '.join(layout.keys)})" if null_keys else ""
-    return DataError(f"expected rows to split, found none in {place}{filtered}{dropped}")
+    return DataError(f"expected rows to split, found none in {source.name}{filtered}{dropped}")
 
 
 def _manifest(found: pa.Table, layout: Layout) -> pa.Table:

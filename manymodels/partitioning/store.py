@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
@@ -28,6 +29,8 @@ __all__ = [
     "USED",
     "Details",
     "PartitionStore",
+    "Partitions",
+    "cut_rows",
     "folder_of",
 ]
 
@@ -131,8 +134,83 @@ class Details:
         return cls(**values)
 
 
+class Partitions(ABC):
+    """A dataset's rows by key, wherever they are.
+
+    Attributes:
+        details: What they are.
+        manifest: One row per key, ``MANIFEST_COLUMNS``, in the order of the keys.
+    """
+
+    details: Details
+    manifest: pa.Table
+
+    @property
+    def classes(self) -> tuple[bool | int | float | str, ...]:
+        """Distinct values of the target, sorted.
+
+        Raises:
+            DataError: There are too many for classes.
+        """
+        if self.details.classes is None:
+            raise DataError(
+                f"expected at most 1,000 classes in the target {self.details.target!r}, found more; "
+                "use task `regression`, or another target"
+            )
+        return self.details.classes
+
+    def read(
+        self, slices: pa.Table, columns: Sequence[str] | None = None
+    ) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+        """The rows of some keys, each needed row group read once.
+
+        Args:
+            slices: Rows of the manifest, in any order.
+            columns: The columns wanted; all when None.
+
+        Returns:
+            The rows of all slices, one after the other, index 0..n-1, and n+1 offsets: rows ``offsets[i]`` to
+            ``offsets[i+1]`` are those of slice i. Numbers and times are NumPy columns: missing values are NaN
+            or NaT, dates are midnights. The type of a column depends on the dataset, never on the slices.
+
+        Raises:
+            DamagedError: A file is missing, cannot be read, or has fewer rows than the manifest says.
+        """
+        rows = slices.column("rows").to_numpy()
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(rows, out=offsets[1:])
+        names = list(self.details.columns) if columns is None else list(columns)
+        return self._frame(self.read_table(slices, names)), offsets
+
+    @abstractmethod
+    def read_table(self, slices: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """The rows of some keys as they are kept; else like ``read``."""
+
+    def _frame(self, table: pa.Table) -> pd.DataFrame:
+        for index, field in enumerate(table.schema):
+            wanted = self._pandas_type(field)
+            if wanted != field.type:
+                table = table.set_column(index, field.name, table.column(index).cast(wanted, safe=False))
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+        for name in self.details.with_nulls:
+            if name in frame.columns and self.details.columns[name] == "bool":
+                frame[name] = frame[name].astype(object)
+        return frame
+
+    def _pandas_type(self, field: pa.Field) -> pa.DataType:
+        """The type whose conversion gives the same NumPy type for every slice of the dataset."""
+        kind = column_kind(field.type)
+        if kind == "date":
+            return pa.timestamp("us")
+        if kind in ("null", "decimal") and field.name not in self.details.key_kinds:
+            return pa.float64()
+        if kind == "int" and field.name in self.details.with_nulls:
+            return pa.float64()
+        return field.type
+
+
 @dataclass(frozen=True)
-class PartitionStore:
+class PartitionStore(Partitions):
     """A dataset, split by key.
 
     Pickles small: a worker reads the manifest only when it asks for it.
@@ -192,43 +270,6 @@ class PartitionStore:
         first = self.manifest.column("file")[0].as_py()
         return _part(self.storage, f"{folder_of(self.fingerprint)}/{first}").schema.to_arrow_schema()
 
-    @property
-    def classes(self) -> tuple[bool | int | float | str, ...]:
-        """Distinct values of the target, sorted.
-
-        Raises:
-            DataError: There are too many for classes.
-        """
-        if self.details.classes is None:
-            raise DataError(
-                f"expected at most 1,000 classes in the target {self.details.target!r}, found more; "
-                "use task `regression`, or another target"
-            )
-        return self.details.classes
-
-    def read(
-        self, slices: pa.Table, columns: Sequence[str] | None = None
-    ) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
-        """The rows of some keys, each needed row group read once.
-
-        Args:
-            slices: Rows of the manifest, in any order.
-            columns: The columns wanted; all when None.
-
-        Returns:
-            The rows of all slices, one after the other, index 0..n-1, and n+1 offsets: rows ``offsets[i]`` to
-            ``offsets[i+1]`` are those of slice i. Numbers and times are NumPy columns: missing values are NaN
-            or NaT, dates are midnights. The type of a column depends on the dataset, never on the slices.
-
-        Raises:
-            DamagedError: A file is missing, cannot be read, or has fewer rows than the manifest says.
-        """
-        rows = slices.column("rows").to_numpy()
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(rows, out=offsets[1:])
-        names = list(self.details.columns) if columns is None else list(columns)
-        return self._frame(self.read_table(slices, names)), offsets
-
     def read_table(self, slices: pa.Table, columns: Sequence[str]) -> pa.Table:
         """The rows of some keys as they are stored, in the types of ``schema``; else like ``read``.
 
@@ -251,7 +292,7 @@ class PartitionStore:
                 continue
             path = f"{folder_of(self.fingerprint)}/{files.dictionary[int(number[members[0]])].as_py()}"
             group = _row_group(self.storage, path, int(groups[members[0]]), names)
-            pieces.append(_cut(group, begins[members], rows[members], self.storage.absolute(path)))
+            pieces.append(cut_rows(group, begins[members], rows[members], self.storage.absolute(path)))
         if not pieces:
             return self.schema.empty_table().select(names)
         table = pa.concat_tables(pieces)
@@ -262,35 +303,15 @@ class PartitionStore:
         found[order] = np.cumsum(rows[order]) - rows[order]
         return table.take(pa.array(_ranges(found, rows)))
 
-    def _frame(self, table: pa.Table) -> pd.DataFrame:
-        for index, field in enumerate(table.schema):
-            wanted = self._pandas_type(field)
-            if wanted != field.type:
-                table = table.set_column(index, field.name, table.column(index).cast(wanted, safe=False))
-        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
-        for name in self.details.with_nulls:
-            if name in frame.columns and self.details.columns[name] == "bool":
-                frame[name] = frame[name].astype(object)
-        return frame
-
-    def _pandas_type(self, field: pa.Field) -> pa.DataType:
-        """The type whose conversion gives the same NumPy type for every slice of the dataset."""
-        kind = column_kind(field.type)
-        if kind == "date":
-            return pa.timestamp("us")
-        if kind in ("null", "decimal") and field.name not in self.details.key_kinds:
-            return pa.float64()
-        if kind == "int" and field.name in self.details.with_nulls:
-            return pa.float64()
-        return field.type
-
 
 def folder_of(fingerprint: str) -> str:
     """Where a dataset is, relative to the store's root."""
     return f"datasets/{fingerprint}"
 
 
-def _cut(group: pa.Table, begins: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], path: str) -> pa.Table:
+def cut_rows(
+    group: pa.Table, begins: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], path: str
+) -> pa.Table:
     """The rows of slices of one row group, in the order of the file."""
     ends = begins + rows
     if len(ends) and int(ends.max()) > group.num_rows:

@@ -5,8 +5,8 @@ Planning is pure: the manifest and the past arrive as tables, the plan leaves as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ REASONS = {
     "code or library changed": "your modules, a family's revision or a library's minor version differ",
     "failed last time": "the last attempt failed",
     "asked for": "`only: all`, or named with --key",
+    "listed": "`manymodels monitor` lists it, and it was not trained since",
     "unchanged": "nothing that made its newest version changed",
     "too few rows": "fewer rows than `data.min_rows`",
     "target is missing": "no row has a target",
@@ -40,8 +41,9 @@ class Scope:
     """Which keys a run may train.
 
     Attributes:
-        only: ``changed``, ``all`` or ``failed``.
+        only: ``changed``, ``all``, ``failed`` or ``listed``.
         key_ids: The keys named by the user; None is all.
+        listed: With ``listed``: key_id of the keys that monitoring lists to the version that each had then.
         limit: Train at most this many keys: a seeded sample; None is no limit.
         seed: Of the sample.
     """
@@ -50,6 +52,7 @@ class Scope:
     key_ids: frozenset[str] | None = None
     limit: int | None = None
     seed: int = 0
+    listed: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,12 @@ def make_plan(
     if scope.key_ids is not None:
         in_scope = merged["key_id"].isin(scope.key_ids).to_numpy()
 
+    listed = np.zeros(len(merged), dtype=bool)
+    if scope.only == "listed":
+        then = merged["key_id"].map({key: -1 if at is None else at for key, at in scope.listed.items()})
+        listed = then.notna().to_numpy() & ~(version > then.to_numpy(dtype=np.float64, na_value=np.nan))
+        in_scope &= listed
+
     # The first rule that holds gives action and reason.
     idle = "fallback" if ladder else "skip"
     rules: Sequence[tuple[npt.NDArray[np.bool_], str, str]] = (
@@ -147,6 +156,7 @@ def make_plan(
         (rows < min_rows, idle, "too few rows"),
         (merged["null_targets"].to_numpy() >= rows, idle, "target is missing"),
         (merged["infinite_targets"].to_numpy() > 0, idle, "target is infinite"),
+        (listed, "train", "listed"),
         (failed, "train", "failed last time"),
         (
             np.full(len(merged), scope.only == "failed") & ~(known & same_rows & same_job & same_code),

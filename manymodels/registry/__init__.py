@@ -5,6 +5,7 @@ from __future__ import annotations
 from manymodels.registry.rebuild import rebuild
 from manymodels.registry.records import (
     LATEST,
+    AliasDecision,
     AliasEvent,
     AliasMove,
     CompactReport,
@@ -28,6 +29,7 @@ from manymodels.registry.store import adopt_store, migrate
 
 __all__ = [
     "LATEST",
+    "AliasDecision",
     "AliasEvent",
     "AliasMove",
     "CompactReport",

@@ -33,6 +33,7 @@ class Aliases(Events):
         version: int | None = None,
         from_alias: str | None = None,
         key_ids: Iterable[str] | None = None,
+        every: bool = True,
         by: str | None = None,
         why: str = "",
         filter: str = "",
@@ -46,6 +47,7 @@ class Aliases(Events):
             version: This version, for the keys that have it.
             from_alias: What another alias points at.
             key_ids: Only these keys; the whole fleet, rungs included, when None.
+            every: Whether each of ``key_ids`` must have such a version; else those that do are promoted.
             by: Who; the user when None.
             why: Why.
             filter: How ``key_ids`` were chosen, for the record.
@@ -73,7 +75,7 @@ class Aliases(Events):
             target = self._target(connection, owner, run, version, from_alias).subquery()
             chosen = target.join(keys, keys.c.id == target.c.key)
             if key_ids is not None:
-                chosen = self._chosen(connection, chosen, key_ids)
+                chosen = self._chosen(connection, chosen, key_ids, every=every)
             elif connection.execute(sa.select(keys.c.id).select_from(chosen).limit(1)).first() is None:
                 raise NotFoundError(f"no models of {model_set!r} to promote: no key has what was asked for")
             event = self._add_event(
@@ -221,12 +223,14 @@ class Aliases(Events):
             return sa.select(versions.c.key, versions.c.run).where(versions.c.run == found)
         return pointed_at(self._alias(connection, model_set, str(from_alias)))
 
-    def _chosen(self, connection: sa.Connection, chosen: sa.Join, key_ids: Iterable[str]) -> sa.Join:
-        """Those of the chosen models whose keys are wanted; all of them must be there."""
+    def _chosen(
+        self, connection: sa.Connection, chosen: sa.Join, key_ids: Iterable[str], *, every: bool
+    ) -> sa.Join:
+        """Those of the chosen models whose keys are wanted: all of them must be there, or at least one."""
         expected = self._want(connection, key_ids)
         chosen = chosen.join(wanted, sa.and_(wanted.c.key_id == keys.c.key_id, keys.c.level == ""))
         found = connection.execute(sa.select(sa.func.count()).select_from(chosen)).scalar_one()
-        if found != expected:
+        if found < (expected if every else 1):
             raise NotFoundError(
                 f"{expected - found:,} of {expected:,} keys have no such model; nothing was promoted; "
                 "`manymodels models list` shows what there is"

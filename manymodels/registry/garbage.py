@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,7 +25,7 @@ from manymodels.registry.keeping import usage
 from manymodels.registry.records import GcReport
 from manymodels.registry.references import References, read_references
 from manymodels.registry.schema import alias_events, model_sets, runs, segments
-from manymodels.registry.scores import OUTPUT_MANIFEST, parts_of, staging_of
+from manymodels.registry.scores import CLAIM, ONE_FILE, OUTPUT_MANIFEST, staging_of
 from manymodels.registry.settings import Retention, read_settings
 from manymodels.storage import Storage, StoredFile
 
@@ -240,21 +241,29 @@ def _since(file: StoredFile, found: References) -> int:
 
 
 def _staged(output: str, score_id: str) -> Iterator[tuple[Storage, list[StoredFile]]]:
-    """Where the parts of a scoring that died wait, and which they are."""
-    if not _SCORE_ID(score_id):
-        return
+    """What a scoring left that died: where, and which files."""
     place = Storage.at(staging_of(output, score_id))
-    if not place.is_local or not Path(place.root).is_symlink():
-        yield place, place.files()
-    target = Storage.at(output)
-    if not target.is_local:
-        mine = [file for file in target.files() if file.path.startswith(parts_of(score_id))]
-        shown: list[str] = (
-            json.loads(target.read(OUTPUT_MANIFEST))["parts"]
-            if mine and target.exists(OUTPUT_MANIFEST)
-            else []
-        )
-        yield target, [file for file in mine if file.path not in shown]
+    if not _SCORE_ID(score_id) or (place.is_local and Path(place.root).is_symlink()):
+        return
+    files = place.files()
+    if not place.is_local:
+        # A place in an output at a URL has one name, whoever makes the output.
+        if not files or _read_json(place, CLAIM).get("score_id") != score_id:
+            return
+        target = Storage.at(output)
+        if not output.lower().endswith(ONE_FILE):
+            shown = _read_json(target, OUTPUT_MANIFEST).get("parts", [])
+            parts = [file for file in target.files() if file.path.startswith("part-")]
+            yield target, [file for file in parts if file.path not in shown]
+    yield place, files
+
+
+def _read_json(place: Storage, path: str) -> dict[str, Any]:
+    try:
+        found = json.loads(place.read(path))
+    except (NotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _add(count: dict[str, int], files: Iterable[StoredFile]) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from manymodels.exceptions import NotFoundError
 from manymodels.registry.columns import looked_up
 from manymodels.registry.connected import CHAMPION, moment
+from manymodels.registry.decisions import decisions_of
 from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts, stale_since
 from manymodels.registry.key_columns import KeyColumns
 from manymodels.registry.records import LATEST, AliasMove, ModelHistory, ModelRow, ModelSetRecord, Signature
@@ -183,6 +184,7 @@ class Listing(KeyColumns):
                 )[0].as_py(),
                 versions=tuple(_versions(connection, owner, key.id)),
                 moves=tuple(_moves_of(connection, owner, key.id)),
+                decisions=tuple(decisions_of(connection, owner, key.id)),
             )
 
         return self._db.read(work)
@@ -256,7 +258,7 @@ class Listing(KeyColumns):
         Returns:
             ``key_id``, ``key`` (as people write it), ``version_a``, ``version_b``, ``metric_a``, ``metric_b``,
             ``change`` (b minus a) and ``verdict``: ``better``, ``worse``, ``same``, ``unknown`` (a metric is
-            missing), ``new`` or ``gone``.
+            missing, or the two were evaluated in different ways), ``new`` or ``gone``.
 
         Raises:
             NotFoundError: One of the runs is not there or not published, or they are of two model sets.
@@ -266,13 +268,16 @@ class Listing(KeyColumns):
             first = self._published(connection, run_a)
             second = self._published(connection, run_b, first.model_set)
             names = ("key", "key_id", "display", "run", "metric")
+            evaluations = run_facts(connection, first.model_set, "evaluation")["evaluation"]
             a, b = (read_fleet(self._db, connection, as_of(run), names, level="") for run in (first, second))
             numbers = run_facts(connection, first.model_set, "number")["number"]
-            return _versioned(a, numbers, "a"), _versioned(b, numbers, "b")
+            return _versioned(a, numbers, evaluations, "a"), _versioned(b, numbers, evaluations, "b")
 
         a, b = self._db.read(work)
         both = a.join(b, ["key", "key_id", "display"], join_type="full outer").sort_by("key")
+        comparable = pc.equal(both.column("evaluation_a"), both.column("evaluation_b"))
         change = pc.subtract(both.column("metric_b"), both.column("metric_a"))
+        change = pc.if_else(comparable, change, pa.scalar(None, pa.float64()))
         gain = change if higher_is_better else pc.negate(change)
         old, new = both.column("version_a"), both.column("version_b")
         cases = {
@@ -316,12 +321,13 @@ def _few(signatures: Iterable[Signature]) -> list[Signature]:
     return sorted(found, key=lambda line: -line.count)
 
 
-def _versioned(fleet: pa.Table, numbers: dict[int, Any], side: str) -> pa.Table:
+def _versioned(fleet: pa.Table, numbers: dict[int, Any], evaluations: dict[int, Any], side: str) -> pa.Table:
     return pa.table(
         {
             **{name: fleet.column(name) for name in ("key", "key_id", "display")},
             f"version_{side}": looked_up(fleet.column("run"), numbers, pa.int64()),
             f"metric_{side}": fleet.column("metric"),
+            f"evaluation_{side}": looked_up(fleet.column("run"), evaluations, pa.string()),
         }
     )
 

@@ -11,6 +11,7 @@ from manymodels.records import Cause
 
 __all__ = [
     "LATEST",
+    "AliasDecision",
     "AliasEvent",
     "AliasMove",
     "CompactReport",
@@ -170,6 +171,35 @@ class AliasMove:
 
 
 @dataclass(frozen=True)
+class AliasDecision:
+    """What a publication decided on one key: whether its newest version took the alias.
+
+    Attributes:
+        event: Number of the publication.
+        alias: The alias.
+        at: When, UTC.
+        challenger: The version decided on.
+        champion: The version that had the alias; None when none had.
+        challenger_metric: Of its own evaluation; None when it has none.
+        champion_metric: The same of the champion.
+        promoted: Whether the challenger took the alias; else the champion kept it.
+        rule: ``better`` or ``always``.
+        min_gain: How much better the rule wants, relative to the champion's metric.
+    """
+
+    event: int
+    alias: str
+    at: dt.datetime
+    challenger: int
+    champion: int | None
+    challenger_metric: float | None
+    champion_metric: float | None
+    promoted: bool
+    rule: PromotionRule
+    min_gain: float
+
+
+@dataclass(frozen=True)
 class ModelRow:
     """One published version of one key's model.
 
@@ -215,6 +245,7 @@ class ModelHistory:
         stale_since: The run in which it failed last, where no newer version came after it.
         versions: Newest first.
         moves: Alias moves, newest first.
+        decisions: What publications decided on it, newest first: also those that moved nothing.
     """
 
     key_id: str
@@ -223,6 +254,7 @@ class ModelHistory:
     stale_since: str | None
     versions: tuple[ModelRow, ...]
     moves: tuple[AliasMove, ...]
+    decisions: tuple[AliasDecision, ...]
 
 
 @dataclass(frozen=True)

@@ -16,21 +16,26 @@ from manymodels.registry.connected import Connected, micros_now, moment
 from manymodels.registry.drivers import Driver
 from manymodels.registry.records import RunState, ScoreRecord
 from manymodels.registry.schema import model_sets, runs, scores
+from manymodels.storage import Storage
 
-__all__ = ["OUTPUT_MANIFEST", "Scores", "parts_of", "staging_of"]
+__all__ = ["CLAIM", "ONE_FILE", "OUTPUT_MANIFEST", "Scores", "staging_of"]
 
 OUTPUT_MANIFEST = "_manifest.json"
 """Written last into an output folder: it lists the parts, and a folder without it is not finished."""
 
+CLAIM = "claim.json"
+"""In the folder where an output is in the making: says who makes it."""
+
+ONE_FILE = (".parquet", ".csv")
+"""How outputs end that are one file."""
+
 
 def staging_of(output: str, score_id: str) -> str:
-    """The folder in which the parts of an output wait until they are published together."""
-    return f"{output}.{score_id}.partial"
-
-
-def parts_of(score_id: str) -> str:
-    """How the names begin of a scoring's parts in an output folder at a URL: they are written where they will be read."""
-    return f"part-{score_id}-"
+    """The folder where an output is in the making: beside it on a disk, inside it where nothing can be renamed."""
+    place = Storage.at(output)
+    if place.is_local:
+        return f"{place.root}.{score_id}.partial"
+    return f"{place.root}.partial" if output.lower().endswith(ONE_FILE) else f"{place.root}/_scoring"
 
 
 _select = (
@@ -105,6 +110,22 @@ class Scores(Connected):
         """Record that the scoring's driver is alive."""
         statement = sa.update(scores).where(scores.c.score_id == score_id).values(heartbeat=micros_now())
         self._db.write(lambda connection: connection.execute(statement))
+
+    def resume_score(self, score_id: str) -> bool:
+        """Record that a scoring goes on that was stopped; False when there is none of this id, or it was finished.
+
+        Raises:
+            RegistryError: The database could not be used.
+        """
+        stopped = ("running", "failed", "interrupted")
+        statement = (
+            sa.update(scores)
+            .where(scores.c.score_id == score_id, scores.c.state.in_(stopped))
+            .values(
+                state="running", reason="", ended=None, driver=Driver.here().to_json(), heartbeat=micros_now()
+            )
+        )
+        return bool(self._db.write(lambda connection: connection.execute(statement).rowcount))
 
     def end_score(
         self,

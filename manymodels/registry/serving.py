@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +20,7 @@ from manymodels.registry.fleets import as_of, failed_since, pointed_at, read_fle
 from manymodels.registry.key_columns import KeyColumns
 from manymodels.registry.records import LATEST
 from manymodels.registry.schema import aliases, keys, runs, segments, versions
+from manymodels.registry.versions import other_versions
 
 if TYPE_CHECKING:
     from manymodels.artifacts.segments import SegmentReader
@@ -191,6 +195,7 @@ class Serving(KeyColumns):
                 segments,
                 versions.c.segment_row,
                 runs.c.run_id,
+                runs.c.libraries,
                 runs.c.archive,
                 runs.c.archive_signature,
             ).select_from(
@@ -223,16 +228,28 @@ class Serving(KeyColumns):
                 key=shown,
             )
         self._check_signed(found)
-        place = (found.path, found.sha256.hex(), found.segment_row)
+        if found.run_id not in self._codes:
+            self._codes[found.run_id] = self._code_of(found)
+            for line in other_versions(found.run_id, json.loads(found.libraries)):
+                warnings.warn(line, stacklevel=2)
+        code = self._codes[found.run_id]
+        if code is not None:
+            # A model of the user's own class needs the module that it was trained with, whatever is imported already.
+            import_from(code)
         try:
-            return self._segments.load(*place)
+            return self._segments.load(found.path, found.sha256.hex(), found.segment_row)
         except DamagedError as error:
-            # The model is of the user's own class: its module is in the snapshot that the run kept.
-            code = trusted_code(found.run_id, found.archive, found.archive_signature, self.trust)
-            if code is None or not isinstance(error.__cause__, ImportError):
-                raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
-            import_from(ensure_code(self.storage, code, found.archive))
-            return self._segments.load(*place)
+            raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
+
+    @cached_property
+    def _codes(self) -> dict[str, Path | None]:
+        """Run to the folder of its own modules, for the runs whose models were loaded."""
+        return {}
+
+    def _code_of(self, found: sa.Row[*tuple[Any, ...]]) -> Path | None:
+        """The folder of a run's own modules; None without any, and when the reader lets no code run."""
+        code = trusted_code(found.run_id, found.archive, found.archive_signature, self.trust)
+        return None if code is None else ensure_code(self.storage, code, found.archive)
 
     def _check_signed(self, segment: sa.Row[*tuple[Any, ...]]) -> None:
         """Let a segment's checksum out only when the reader trusts it: nothing is loaded without.

@@ -12,7 +12,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError, TrustError
-from manymodels.redaction import redact
+from manymodels.redaction import redact, remember_inline
 from manymodels.registry import schema
 from manymodels.registry.adoption import adopt, is_adopted, refuse_links
 from manymodels.registry.database import WAIT, Database, parse_url, sqlite_url
@@ -225,6 +225,7 @@ def database_url(storage: Storage, registry: str | None) -> sa.URL:
         JobError: A placeholder's variable is not set.
     """
     if registry is not None:
+        remember_inline(registry)
         return parse_url(resolve_secrets(registry, os.environ))
     if not storage.is_local:
         raise StoreError(f"a store at a URL needs a `registry`, a database URL; {storage.root} has none")

@@ -54,26 +54,26 @@ def skill_figure(bins: pd.DataFrame) -> Figure:
 
 
 def histogram_figure(
-    bins: pd.DataFrame, label: str, *, log: bool = False, naive: bool = False, counted: str = "keys"
+    bins: pd.DataFrame, *, log: bool = False, naive: bool = False, counted: str = "keys"
 ) -> Figure:
     """Keys by a value; the naive baseline's as an outline.
 
     Args:
         bins: See ``tables.histogram``; with ``naive_keys`` for the outline.
-        label: What the value is.
         log: Whether the bins are equal factors; the value is then in seconds.
         naive: Whether to draw the outline.
         counted: What is counted, when not keys.
     """
-    plot = _plot(label, counted, (bins["low"].iloc[0], bins["high"].iloc[-1]), log=log)
+    plot = _plot("", counted, (bins["low"].iloc[0], bins["high"].iloc[-1]), log=log)
     _bars(plot, bins["low"], bins["high"], bins["keys"], BLUE)
     if log:
         from bokeh.models import FixedTicker
 
         low, high = math.floor(np.log10(bins["low"].iloc[0])), math.ceil(np.log10(bins["high"].iloc[-1]))
-        decades = [float(10.0**power) for power in range(low, high + 1)]
-        plot.xaxis.ticker = FixedTicker(ticks=decades)
-        plot.xaxis.major_label_overrides = {tick: duration(tick) for tick in decades}
+        marks = (1, 2, 5) if high - low <= 3 else (1,)
+        ticks = [mark * 10.0**power for power in range(low, high + 1) for mark in marks]
+        plot.xaxis.ticker = FixedTicker(ticks=ticks)
+        plot.xaxis.major_label_overrides = {tick: duration(tick) for tick in ticks}
     if naive:
         edges = np.append(bins["low"], bins["high"].iloc[-1])
         heights = np.append(bins["naive_keys"], bins["naive_keys"].iloc[-1])
@@ -91,7 +91,7 @@ def total_figure(by_time: pd.DataFrame) -> Figure:
 def coverage_figure(by_step: pd.DataFrame) -> Figure:
     """Measured coverage by periods ahead, a line a level, with what was promised dashed."""
     steps = (by_step["step"].min() - 0.3, by_step["step"].max() + 0.3)
-    plot = _plot("periods ahead", "share of outcomes inside", steps)
+    plot = _plot("", "share of outcomes inside", steps)
     from bokeh.models import Range1d
 
     low = min(by_step["covered"].min(), by_step["level"].min() / 100)
@@ -176,7 +176,7 @@ def _plot(
         axis.ticker.desired_num_ticks = 4
         axis.formatter = NumeralTickFormatter(format="0,0.[00]a" if height < 230 else "0,0.[00]")
     for axis in plot.xaxis:
-        axis.ticker.desired_num_ticks = 5
+        axis.ticker.desired_num_ticks = 3 if times else 5
     return plot
 
 

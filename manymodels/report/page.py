@@ -144,10 +144,10 @@ def _figures(facts: RunFacts, tables: dict[str, pd.DataFrame]) -> dict[str, Any]
         figures["skill"] = skill_figure(tables["skill"])
     if len(tables["errors"]):
         naive = bool(tables["errors"]["naive_keys"].sum())
-        figures["errors"] = histogram_figure(tables["errors"], "on held-out rows", naive=naive)
+        figures["errors"] = histogram_figure(tables["errors"], naive=naive)
     costs = tables["costs"]
     if int((costs["keys"] > 0).sum()) > 2:
-        figures["costs"] = histogram_figure(costs, "seconds", log=True)
+        figures["costs"] = histogram_figure(costs, log=True)
     if len(tables["coverage"]):
         figures["coverage"] = coverage_figure(tables["coverage_by_step"])
     if len(tables["examples"]):

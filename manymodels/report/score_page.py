@@ -28,7 +28,7 @@ def score_page(facts: ScoreFacts, tables: dict[str, pd.DataFrame]) -> str:
     data, spec = facts.settings.job.data, facts.settings.fit.spec
     figures: dict[str, Any] = {}
     if len(tables["predictions"]):
-        figures["predictions"] = histogram_figure(tables["predictions"], facts.main, counted="rows")
+        figures["predictions"] = histogram_figure(tables["predictions"], counted="rows")
     if len(tables["by_time"]) > 1:
         figures["by_time"] = total_figure(tables["by_time"])
     examples = []

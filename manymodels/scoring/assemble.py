@@ -21,7 +21,7 @@ __all__ = ["OUR_COLUMNS", "Scored", "assemble", "collect", "prediction_fields"]
 OUR_COLUMNS = ("model_version", "model_source", "status", "reason")
 """Columns that every output ends with."""
 
-_NO_VALUE = "no value for this row: a feature that it needs is missing"
+_NO_VALUE = "no value for this row: a feature that it needs is missing, or is no number"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,10 @@ from manymodels.compute.sandbox import Started
 from manymodels.exceptions import ManyModelsError, ModelError
 from manymodels.job.settings import CodeSnapshot
 from manymodels.models.contract import FitSpec, FittedModel, Predictions
+from manymodels.models.fixed import FixedModel
+from manymodels.models.rungs import naive_family
 from manymodels.records import AttemptFailure, Rows
+from manymodels.scoring.unreadable import blanked, read_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +98,7 @@ class ScoreSettings:
         top: Rows to keep per key, for rankings; None keeps all.
         code: The user's own modules; None when there are none.
         trust: What the reader of the models trusts.
+        turned_text: Columns of the input that were numbers in training and are text now.
     """
 
     storage_root: str
@@ -108,6 +113,7 @@ class ScoreSettings:
     top: int | None
     code: CodeSnapshot | None
     trust: Trust
+    turned_text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,9 @@ class _Batch:
         self.segments = SegmentReader(self.storage, self.settings.trust)
         self._rungs: dict[str, FittedModel] = {}
         self.units = payload.units.to_pylist()
+        self._bad: dict[
+            str, npt.NDArray[np.bool_]
+        ] = {}  # key to its rows with a number that could not be read
         self.inputs = self._slices("input", self.settings.input, self.settings.columns)
         self.newer = self._slices("history", self.settings.history, self.settings.history_columns)
 
@@ -198,7 +207,7 @@ class _Batch:
                 try:
                     scores = self._score(unit, source)
                     break
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     # Failure is data: one bad model or row never costs another key's rows.
                     text = (
                         str(error)
@@ -238,6 +247,8 @@ class _Batch:
         rows = self._future(times) if times is not None else self.inputs[unit["key_id"]]
         values = dict(model.predict(rows))
         _check_length(values, len(rows))
+        if unit["key_id"] in self._bad:
+            values = dict(blanked(values, self._bad[unit["key_id"]]))
         kept = None
         if settings.spec.task == "ranking":
             from manymodels.models.ranking import rank_rows
@@ -258,8 +269,6 @@ class _Batch:
         ref = rung.models.get(unit[f"rung_{place}"])
         history = self._history(unit)
         if source == "naive" and history is not None:
-            from manymodels.models.rungs import naive_family
-
             # The key's own rows say more than the fleet's.
             own = naive_family(self.settings.spec.task).fit_pooled([history], self.settings.spec)
             version = ref.version if ref is not None else unit["run_version"]
@@ -269,7 +278,7 @@ class _Batch:
         if ref.segment + str(ref.row) not in self._rungs:
             self._rungs[ref.segment + str(ref.row)] = self.segments.load(ref.segment, ref.sha256, ref.row)
         model = self._rungs[ref.segment + str(ref.row)]
-        if self.settings.spec.task == "forecast" and history is not None:
+        if history is not None and not isinstance(model, FixedModel):
             model = model.extend(history)
         return model, ref.version
 
@@ -279,13 +288,20 @@ class _Batch:
             return self.newer[unit["key_id"]]
         if self.settings.training is None or unit["training_rows"] is None:
             return None
-        rows = self._read(self.settings.training, "training", [unit], self.settings.history_columns)[
-            unit["key_id"]
-        ]
+        rows = self._trained_on.get(unit["key_id"]) or self._training_rows([unit])[unit["key_id"]]
         target = self.settings.spec.target
         if target is not None and not np.isfinite(_as_floats(rows, target)).any():
             return None
         return rows
+
+    @cached_property
+    def _trained_on(self) -> dict[str, Rows]:
+        """The training rows of keys without a model, read at once: a read for each key takes its whole row group."""
+        return self._training_rows([unit for unit in self.units if unit["segment"] is None])
+
+    def _training_rows(self, units: list[dict[str, Any]]) -> dict[str, Rows]:
+        seen = [unit for unit in units if unit["training_rows"] is not None]
+        return self._read(str(self.settings.training), "training", seen, self.settings.history_columns)
 
     def _times(self, unit: dict[str, Any]) -> npt.NDArray[np.int64] | None:
         """The periods that a forecast makes for itself; None when the input has the rows."""
@@ -309,16 +325,21 @@ class _Batch:
         if fingerprint is None:
             return {}
         having = [unit for unit in self.units if unit[f"{prefix}_rows"] is not None]
-        return self._read(fingerprint, prefix, having, columns) if having else {}
+        return self._read(fingerprint, prefix, having, columns)
 
     def _read(
         self, fingerprint: str, prefix: str, units: list[dict[str, Any]], columns: tuple[str, ...]
     ) -> dict[str, Rows]:
         import pyarrow as pa
 
+        if not units:
+            return {}
         names = ["key_id", *(f"{prefix}_{name}" for name in SLICE)]
         slices = pa.Table.from_pylist([{name: unit[name] for name in names} for unit in units])
         frame, offsets = read_slices(self.settings.storage_root, fingerprint, prefix, slices, columns)
+        bad = read_numbers(frame, self.settings.turned_text) if prefix == "input" else None
+        if bad is not None:
+            self._bad = {unit["key_id"]: bad[offsets[n] : offsets[n + 1]] for n, unit in enumerate(units)}
         whole = Rows(frame)
         return {
             unit["key_id"]: whole.part(int(offsets[n]), int(offsets[n + 1])) for n, unit in enumerate(units)

@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from manymodels.artifacts.trust import Trust
 from manymodels.compute.executor import open_executor
-from manymodels.exceptions import DataError, ManyModelsError, NotFoundError, UsageError
+from manymodels.exceptions import (
+    DataError,
+    ManyModelsError,
+    NotFoundError,
+    RegistryError,
+    RunError,
+    RunInterrupted,
+    StoreError,
+    UsageError,
+)
+from manymodels.job.gate import gate_reason, too_many
 from manymodels.job.job import Job
 from manymodels.job.resolve import level_name
 from manymodels.job.settings import RunSettings, load_settings
 from manymodels.job.watch import Watch
 from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
+from manymodels.planning.memory import BATCH_SHARE, VALUE_BYTES
 from manymodels.progress import Progress
 from manymodels.records import BatchTask
+from manymodels.redaction import redact
 from manymodels.registry import Registry, RunRecord, RunState
+from manymodels.registry.drivers import Driver
+from manymodels.registry.versions import other_versions
 from manymodels.scoring.assemble import OUR_COLUMNS, prediction_fields
 from manymodels.scoring.batch import ScoreSettings
 from manymodels.scoring.inputs import ScoreInputs, open_inputs
+from manymodels.scoring.parts import ScoreReceipt, finished_parts
 from manymodels.scoring.sinks import Sink, check_output
+from manymodels.scoring.staging import Claim, Staging, claims
 from manymodels.scoring.units import ladder_refs, scoring_units
-from manymodels.scoring.worker import ScoreReceipt, ScoreWork, run_score_batch
+from manymodels.scoring.unreadable import turned_text
+from manymodels.scoring.worker import ScoreWork, run_score_batch
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -110,13 +130,18 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
             f"--horizon {request.horizon} is above the job's {job.forecast.horizon}; "
             "raise `forecast.horizon` and train again"
         )
-    sources = [text for text in (request.data, request.future, job.data.path) if isinstance(text, str)]
-    check_output(request.output, sources, overwrite=request.overwrite)
+    given = (request.data, request.future, job.data.path)
+    read = [path for paths in given for path in _paths(paths)]
+    check_output(request.output, read, registry.storage, overwrite=request.overwrite)
     run = _run_of(registry, job, request)
     settings = load_settings(registry.storage, run, registry.trust)
     alias = None if request.run else request.alias or job.promotion.alias
     inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
+    # Late: what garbage collection retires from now on stays for a grace period.
     served = registry.served(job.name, alias=alias, run_id=run.id if request.run else None)
+    for run_id in served.column("run_id").unique().to_pylist():
+        for line in other_versions(run_id, registry.run(run_id).libraries):
+            progress.say(f"warning: {line}")
     ladder, levels = _ladder(job, served)
     units = scoring_units(
         served,
@@ -129,29 +154,23 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         reasons=_reasons(registry, run),
         version=run.number,
     )
-    score_id = registry.start_score(
-        model_set=job.name,
-        alias=alias,
-        run_id=run.id if request.run else None,
-        input=inputs.fingerprint,
-        output=Storage.at(request.output).root,
-    ).id
-    sink = Sink(request.output, score_id)
+    work = _work(job, request, settings, inputs, ladder, registry.trust)
+    plan = _fingerprint(units, work)
+    staging, score_id, resumed = _begin(registry, job, request, alias, run, inputs.fingerprint, plan)
+    if resumed:
+        progress.say(f"continuing scoring {score_id}, which was stopped")
+    work = replace(work, plan=plan, staging=staging.parts)
     try:
-        work = _work(job, request, settings, inputs, ladder, sink, registry.trust)
-        receipts, startup = _fan_out(job, score_id, units, work, progress, registry)
-        result = _finish(job, request, score_id, units, receipts, sink, began, startup)
-    except BaseException as error:
-        sink.discard()
-        registry.end_score(
-            score_id,
-            state="failed" if isinstance(error, Exception) else "interrupted",
-            counts={},
-            seconds=time.perf_counter() - began,
-            startup_seconds=0.0,
-            reason=str(error),
+        batches = staging.batches() if resumed else None
+        receipts, startup = _fan_out(job, score_id, units, batches, work, staging, progress, registry)
+        result = _finish(
+            job, request, score_id, units, receipts, Sink(request.output, staging), began, startup
         )
-        raise
+    except BaseException as error:
+        stopped = _stopped(registry, score_id, staging, plan, error, began)
+        if stopped is error:
+            raise
+        raise stopped from error
     registry.end_score(
         score_id,
         state=result.state,
@@ -164,8 +183,91 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         },
         seconds=result.seconds,
         startup_seconds=result.startup_seconds,
+        reason=""
+        if result.state == "completed"
+        else gate_reason(job.training.max_failed, result.failed, result.keys),
     )
     return result
+
+
+def _paths(source: Any) -> list[str]:
+    """The paths of a source; a table in memory has none."""
+    if isinstance(source, str):
+        return [source]
+    return list(source) if isinstance(source, list) else []
+
+
+def _fingerprint(units: pd.DataFrame, work: ScoreWork) -> str:
+    """Of everything that decides the content of an output: who is scored, with which rows, by which models."""
+    import pandas as pd
+
+    import manymodels
+
+    rows = pd.util.hash_pandas_object(units, index=False).to_numpy().tobytes()
+    facts = (
+        manymodels.__version__, list(units.columns), work.score, work.key_fields, work.input_columns, work.class_type
+    )  # fmt: skip
+    return blake2b(rows + repr(facts).encode(), digest_size=16).hexdigest()
+
+
+def _begin(
+    registry: Registry,
+    job: Job,
+    request: ScoreRequest,
+    alias: str | None,
+    run: RunRecord,
+    input: str,
+    plan: str,
+) -> tuple[Staging, str, bool]:
+    """Where the output is made, by which scoring, and whether that was begun before and stopped.
+
+    Raises:
+        UsageError: Another process is making the same output.
+    """
+    for staging, claim in claims(request.output):
+        if staging.is_driven(claim):
+            driver = Driver.from_json(claim.driver)
+            raise UsageError(
+                f"the output {request.output} is being made by process {driver.pid} on {driver.host}; wait for it, or choose "
+                "another place"
+            )
+        if claim.plan == plan and registry.resume_score(claim.score_id):
+            staging.take(replace(claim, driver=Driver.here().to_json()))
+            return staging, claim.score_id, True
+        staging.discard()  # the models, the rows or the command are others now: nobody will continue it
+    score_id = registry.start_score(
+        model_set=job.name,
+        alias=alias,
+        run_id=run.id if request.run else None,
+        input=input,
+        output=redact(Storage.at(request.output).root),  # found again from any folder
+    ).id
+    return Staging(request.output, score_id), score_id, False
+
+
+def _stopped(
+    registry: Registry, score_id: str, staging: Staging, plan: str, error: BaseException, began: float
+) -> BaseException:
+    """The error to raise for a scoring that stopped: what is done stays for the same command, given again."""
+    by_user = isinstance(error, KeyboardInterrupt)
+    message = "stopped by the user" if by_user else str(error)
+    with suppress(RegistryError):
+        registry.end_score(
+            score_id,
+            state="interrupted" if by_user else "failed",
+            counts={},
+            seconds=time.perf_counter() - began,
+            startup_seconds=0.0,
+            reason=message,
+        )
+    with suppress(StoreError):
+        if not finished_parts(staging.parts, plan):
+            staging.discard()
+    if by_user:
+        return RunInterrupted(f"scoring {score_id} was interrupted; the same command continues it")
+    if isinstance(error, UsageError) or not isinstance(error, Exception):
+        return error
+    return RunError(f"scoring {score_id} stopped: {message}; the same command continues it")
 
 
 def _run_of(registry: Registry, job: Job, request: ScoreRequest) -> RunRecord:
@@ -213,13 +315,7 @@ def _reasons(registry: Registry, run: RunRecord) -> pd.DataFrame:
 
 
 def _work(
-    job: Job,
-    request: ScoreRequest,
-    run: RunSettings,
-    inputs: ScoreInputs,
-    ladder: Any,
-    sink: Sink,
-    trust: Trust,
+    job: Job, request: ScoreRequest, run: RunSettings, inputs: ScoreInputs, ladder: Any, trust: Trust
 ) -> ScoreWork:
     import pyarrow as pa
 
@@ -245,12 +341,13 @@ def _work(
         top=job.ranking.top,
         code=run.fit.code,
         trust=trust,
+        turned_text=() if inputs.rows is None else turned_text(run.store, inputs.rows, inputs.model_columns),
     )
     lead: PartitionStore = inputs.rows or inputs.history or run.store
     return ScoreWork(
         score=settings,
-        staging=sink.staging,
-        prefix=sink.prefix,
+        plan="",
+        staging="",
         key_fields=tuple(
             (name, run.store.manifest.schema.field(f"key:{name}").type) for name in job.data.partition_by
         ),
@@ -264,23 +361,34 @@ def _work(
 
 
 def _fan_out(
-    job: Job, score_id: str, units: pd.DataFrame, work: ScoreWork, progress: Progress, registry: Registry
+    job: Job,
+    score_id: str,
+    units: pd.DataFrame,
+    batches: list[npt.NDArray[np.int64]] | None,
+    work: ScoreWork,
+    staging: Staging,
+    progress: Progress,
+    registry: Registry,
 ) -> tuple[list[ScoreReceipt], float]:
+    """Score the batches that have no part yet; ``batches`` is None where none was begun."""
     import pyarrow as pa
 
     table = pa.Table.from_pandas(units, preserve_index=False).replace_schema_metadata(None)
-    rows = units["input_rows"].fillna(work.score.horizon).to_numpy(dtype=np.float64)
+    receipts = {} if batches is None else finished_parts(staging.parts, work.plan)
+    if batches is not None and len(receipts) == len(batches):
+        return [receipts[number] for number in sorted(receipts)], 0.0
     with open_executor(
         job.compute, storage_root=registry.storage.root, preload=(run_score_batch.__module__,)
     ) as executor:
-        packed = pack(_SECONDS_A_KEY + _SECONDS_A_ROW * rows, workers=executor.workers)
-        # Parts are numbered in the order of the keys, so that the output is sorted as a whole.
-        packed = sorted((np.sort(places) for places in packed), key=lambda places: int(places[0]))
-        progress.begin("scoring", len(units))
-        receipts: list[ScoreReceipt] = []
+        if batches is None:
+            batches = _packed(units, work, executor.workers)
+            staging.begin(Claim(score_id, work.plan, Driver.here().to_json()), batches)
+        left = [number for number in range(len(batches)) if number not in receipts]
+        progress.begin("scoring", sum(len(batches[number]) for number in left))
+        chosen = [(number, batches[number]) for number in left]
         tasks = (
             (f"{score_id}-{number}", BatchTask(score_id, number, table.take(places).combine_chunks(), work))
-            for number, places in enumerate(packed)
+            for number, places in chosen
         )
 
         def beat() -> bool:
@@ -293,9 +401,22 @@ def _fan_out(
                 if completion.value is None:
                     raise completion.error or ManyModelsError(f"{completion.name} gave no receipt")
                 receipt = completion.value
-                receipts.append(receipt)
+                receipts[receipt.batch] = receipt
                 progress.advance(sum(receipt.counts.values()), receipt.counts["failed"])
-        return sorted(receipts, key=lambda receipt: receipt.batch), executor.startup_seconds
+        return [receipts[number] for number in sorted(receipts)], executor.startup_seconds
+
+
+def _packed(units: pd.DataFrame, work: ScoreWork, workers: int) -> list[npt.NDArray[np.int64]]:
+    """Units by batch, numbered in the order of the keys, so that the output is sorted as a whole."""
+    rows = units["input_rows"].fillna(work.score.horizon).to_numpy(dtype=np.float64)
+    width = float((len(work.score.columns) + len(work.input_columns)) * VALUE_BYTES)
+    packed = pack(
+        _SECONDS_A_KEY + _SECONDS_A_ROW * rows,
+        workers=workers,
+        sizes=rows * width,
+        room=work.memory / BATCH_SHARE,
+    )
+    return sorted((np.sort(places) for places in packed), key=lambda places: int(places[0]))
 
 
 def _finish(
@@ -315,15 +436,14 @@ def _finish(
         raise ManyModelsError(
             f"{len(units):,} keys went in but {sum(counts.values()):,} are accounted for ({counts}); nothing was published"
         )
-    limit = job.training.max_failed
-    allowed = limit if isinstance(limit, int) else limit * len(units)
+    gated = too_many(job.training.max_failed, counts["failed"], len(units))
     reasons: dict[str, int] = {}
     for receipt in receipts:
         for reason, number in receipt.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + number
     result = ScoreResult(
         score_id=score_id,
-        state="failed_gate" if counts["failed"] > allowed else "completed",
+        state="failed_gate" if gated else "completed",
         keys=len(units),
         rows=sum(receipt.rows for receipt in receipts),
         seconds=0.0,

@@ -60,7 +60,9 @@ def open_inputs(job: Job, run: RunSettings, data: Any, future: Any, storage: Sto
         read = (*spec.features, *watched)
         rows, roles = _split(job, source, storage, features=read, every_column=True)
         output = tuple(column for column in roles.columns if column not in job.data.partition_by)
-        return ScoreInputs(rows, None, _readable(roles, read, spec.time), output, rows.fingerprint)
+        # Without features there would be no column, and so no rows, to hand to a model.
+        columns = _readable(roles, read, spec.time) or tuple(job.data.partition_by)
+        return ScoreInputs(rows, None, columns, output, rows.fingerprint)
 
     if future is None and spec.known_future:
         raise DataError(

@@ -15,6 +15,7 @@ from manymodels.models.batched.contract import Ints, ModelColumns, Panel
 from manymodels.records import Rows
 from manymodels.scoring.assemble import Scored
 from manymodels.scoring.batch import OWN_MODEL, STALE, ScoreSettings, read_slices
+from manymodels.scoring.unreadable import blanked, read_numbers
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ def score_panel(settings: ScoreSettings, units: pa.Table) -> list[Scored]:
     if not groups:
         return []
     places = np.concatenate([places for places, _ in groups])
-    panel, times = _rows(settings, units, places)
+    panel, times, bad = _rows(settings, units, places)
     found = []
     first = 0
     with threadpool_limits(settings.spec.threads):
         for places, columns in groups:
             part = np.arange(first, first + len(places))
             first += len(places)
-            scored = _scored(settings, units, places, columns, panel.take(part), times)
+            scored = _scored(settings, units, places, columns, panel.take(part), times, bad)
             if scored is not None:
                 found.append(scored)
     return found
@@ -81,15 +82,18 @@ def _models(settings: ScoreSettings, units: pa.Table) -> Iterator[tuple[Ints, Mo
             continue
 
 
-def _rows(settings: ScoreSettings, units: pa.Table, places: Ints) -> tuple[Panel, Ints | None]:
-    """The rows to predict of some units, and the times of those that a forecast makes for itself."""
+def _rows(
+    settings: ScoreSettings, units: pa.Table, places: Ints
+) -> tuple[Panel, Ints | None, npt.NDArray[np.bool_] | None]:
+    """The rows to predict of some units, the times of those that a forecast makes for itself, and which cannot be read."""
     import pandas as pd
     import pyarrow as pa
 
     if settings.input is not None:
         slices = units.take(pa.array(places))
         frame, offsets = read_slices(settings.storage_root, settings.input, "input", slices, settings.columns)
-        return Panel(Rows(frame), offsets[:-1], offsets[1:]), None
+        bad = read_numbers(frame, settings.turned_text)
+        return Panel(Rows(frame), offsets[:-1], offsets[1:]), None, bad
     from manymodels.models.forecast.frequency import future_times
 
     spec = settings.spec
@@ -98,7 +102,7 @@ def _rows(settings: ScoreSettings, units: pa.Table, places: Ints) -> tuple[Panel
     numbers = times.ravel() if spec.frequency == "step" else times.ravel().astype("datetime64[us]")
     stops = np.arange(1, len(places) + 1) * settings.horizon
     panel = Panel(Rows(pd.DataFrame({spec.time: numbers})), stops - settings.horizon, stops)
-    return panel, numbers.view(np.int64)
+    return panel, numbers.view(np.int64), None
 
 
 def _scored(
@@ -108,6 +112,7 @@ def _scored(
     columns: ModelColumns,
     panel: Panel,
     times: Ints | None,
+    bad: npt.NDArray[np.bool_] | None,
 ) -> Scored | None:
     """The predictions of one segment's models; None when there are none."""
     import pyarrow as pa
@@ -118,6 +123,8 @@ def _scored(
     if not served.any():
         return None
     values: dict[str, npt.NDArray[Any]] = dict(predictions.values)
+    if bad is not None:
+        values = dict(blanked(values, panel.flat(bad)))
     own = None if times is None else panel.flat(times)
     if not served.all():
         rows = np.repeat(served, panel.lengths)

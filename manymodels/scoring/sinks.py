@@ -9,29 +9,36 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manymodels.dataset.files import overlap
 from manymodels.exceptions import StoreError, UsageError
-from manymodels.registry.scores import OUTPUT_MANIFEST, parts_of, staging_of
+from manymodels.registry.scores import ONE_FILE, OUTPUT_MANIFEST
+from manymodels.scoring.staging import Staging
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MANIFEST", "Sink", "check_output", "write_part"]
-
-_FORMULA = r"^[=+\-@\t\r]"  # how a text begins that a spreadsheet runs
+__all__ = ["MANIFEST", "Sink", "check_output", "is_finished"]
 
 MANIFEST = OUTPUT_MANIFEST
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that a spreadsheet runs
 
 
-def check_output(output: str, inputs: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse an output that is there already, or that lies inside an input.
+def check_output(output: str, inputs: Sequence[str], store: Storage, *, overwrite: bool) -> None:
+    """Refuse an output that is there already, or that lies inside an input or the store, or around one.
+
+    Args:
+        output: Where scores are to go.
+        inputs: Paths, globs and URLs of what is read.
+        store: The store.
+        overwrite: Whether an output that is there may be replaced.
 
     Raises:
         UsageError: With what to do instead.
@@ -39,69 +46,53 @@ def check_output(output: str, inputs: Sequence[str], *, overwrite: bool) -> None
     place = Storage.at(output)
     if place.is_local:
         target = Path(place.root)
-        for text in inputs:
-            if "://" in text:
-                continue
-            source = Path(text).absolute()
-            folder = source if source.is_dir() else None
-            if target == source or (folder is not None and target.is_relative_to(folder)):
-                raise UsageError(f"the output {output} lies inside the input {text}; choose another place")
+        for what, path in (*(("input", path) for path in inputs), ("store", store.root)):
+            lies = overlap(path, target)
+            if lies is not None:
+                raise UsageError(f"the output {output} lies {lies} the {what} {path}; choose another place")
         if target.exists() and not overwrite:
             raise UsageError(
                 f"the output {output} exists; pass --overwrite to replace it, or choose another place"
             )
-    elif (
-        place.exists("" if Path(output).suffix.lower() in (".parquet", ".csv") else MANIFEST)
-        and not overwrite
-    ):
+    elif is_finished(output) and not overwrite:
         raise UsageError(
             f"the output {output} exists; pass --overwrite to replace it, or choose another place"
         )
 
 
-def write_part(staging: str, name: str, table: pa.Table) -> None:
-    """Write one batch's scores into the staging folder."""
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    Storage.at(staging).write(name, buffer.getvalue())
+def is_finished(output: str) -> bool:
+    """Whether a finished output is there."""
+    place = Storage.at(output)
+    if not output.lower().endswith(ONE_FILE):
+        return place.exists(MANIFEST)
+    return Path(place.root).is_file() if place.is_local else place.exists("")
 
 
 class Sink:
     """An output in the making.
 
-    A folder on a disk is staged beside its place and put there in one step. In a folder at a URL, where nothing can be
-    renamed, parts are written under names of this scoring, and the manifest, written last, makes them the output.
-
     Args:
         output: Folder or URL of a folder; a path that ends in ``.parquet`` or ``.csv`` is one file.
-        score_id: Makes the names of what is staged unique.
-
-    Attributes:
-        staging: Where workers write parts.
-        prefix: How the parts' names begin.
+        staging: Where its parts are.
     """
 
-    def __init__(self, output: str, score_id: str) -> None:
+    def __init__(self, output: str, staging: Staging) -> None:
         self.output = output
-        self._place = Storage.at(output)
-        self._in_place = not self._place.is_local and self._one_file is None
-        self.staging = self._place.root if self._in_place else staging_of(self._place.root, score_id)
-        self.prefix = parts_of(score_id) if self._in_place else "part-"
+        self._staging = staging
+        self._local = Storage.at(output).is_local
 
     @property
     def _one_file(self) -> str | None:
         suffix = Path(self.output).suffix.lower()
-        return suffix if suffix in (".parquet", ".csv") else None
+        return suffix if suffix in ONE_FILE else None
 
     def tables(self, parts: Sequence[str]) -> Iterator[pa.Table]:
         """The parts, one after the other."""
         import pyarrow.parquet as pq
 
-        storage = Storage.at(self.staging)
+        storage = Storage.at(self._staging.parts)
         for part in parts:
-            yield pq.read_table(io.BytesIO(storage.read(part)))
+            yield pq.read_table(io.BytesIO(storage.read(part))).replace_schema_metadata(None)
 
     def publish(self, parts: Sequence[str], details: Mapping[str, Any], *, raw: bool = False) -> None:
         """Make the output visible, in one step.
@@ -117,27 +108,23 @@ class Sink:
         try:
             if self._one_file is not None:
                 self._publish_file(parts, raw=raw)
-                return
-            content = json.dumps({**details, "parts": list(parts)}, indent=1, default=str).encode()
-            Storage.at(self.staging).write(MANIFEST, content)
-            if self._in_place:
-                self._remove(lambda name: name not in parts)  # of the output that was here before
             else:
-                self._replace(Path(self.staging), Path(self._place.root))
+                self._publish_folder(parts, details)
+            self._staging.discard()
         except OSError as error:
             raise StoreError(f"could not write the scores to {self.output}: {error}") from error
 
-    def discard(self) -> None:
-        """Remove what was staged."""
-        if self._in_place:
-            self._remove(lambda name: name.startswith(self.prefix))
-        else:
-            Storage.at(self.staging).delete("")
-
-    def _remove(self, chosen: Callable[[str], bool]) -> None:
-        for name in self._place.listing(""):
-            if name.startswith("part-") and chosen(name):
-                self._place.delete(name)
+    def _publish_folder(self, parts: Sequence[str], details: Mapping[str, Any]) -> None:
+        storage = Storage.at(self._staging.parts)
+        content = json.dumps({**details, "parts": list(parts)}, indent=1, default=str).encode()
+        storage.write(MANIFEST, content)
+        if self._local:
+            self._replace(Path(storage.root), Path(Storage.at(self.output).root))
+            return
+        # An object store cannot rename: the parts are in place, the manifest makes them visible, and older ones go.
+        for name in storage.listing(""):
+            if name.startswith("part-") and name not in parts:
+                storage.delete(name)
 
     def _publish_file(self, parts: Sequence[str], *, raw: bool) -> None:
         import pyarrow.csv
@@ -145,7 +132,7 @@ class Sink:
 
         with tempfile.TemporaryDirectory(prefix="manymodels-") as scratch:
             # On a disk beside the parts, so that the last step is a rename.
-            folder = Path(self.staging) if self._place.is_local else Path(scratch)
+            folder = Path(self._staging.storage.root) if self._local else Path(scratch)
             temporary = folder / f"whole{self._one_file}"
             writer: Any = None
             for table in self.tables(parts):
@@ -159,12 +146,12 @@ class Sink:
                     )
                 writer.write_table(table)
             writer.close()
-            if self._place.is_local:
-                self._replace(temporary, Path(self._place.root))
+            root = Storage.at(self.output).root
+            if self._local:
+                self._replace(temporary, Path(root))
             else:
-                folder_url, _, name = self._place.root.rpartition("/")
-                Storage.at(folder_url).upload(temporary, name)
-        Storage.at(self.staging).delete("")
+                beside, _, name = root.rpartition("/")
+                Storage.at(beside).upload(temporary, name)
 
     def _replace(self, new: Path, target: Path) -> None:
         """Put ``new`` where ``target`` is, in one step."""
@@ -196,18 +183,19 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def escape_formulas(table: pa.Table) -> pa.Table:
-    """Texts that a spreadsheet would run as a formula get a leading apostrophe, names of columns too."""
+    """Texts that a spreadsheet would run as a formula, names of columns too, get a leading apostrophe."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    table = table.rename_columns(
+        [f"'{name}" if name.startswith(_FORMULA) else name for name in table.column_names]
+    )
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             column = table.column(place)
-            risky = pc.match_substring_regex(column, _FORMULA)
+            risky = pc.match_substring_regex(column, f"^[{re.escape(''.join(_FORMULA))}]")
             escaped = pc.binary_join_element_wise(
                 pa.scalar("'", field.type), column, pa.scalar("", field.type)
             )
             table = table.set_column(place, field, pc.if_else(pc.fill_null(risky, False), escaped, column))
-    return table.rename_columns(
-        [f"'{name}" if re.match(_FORMULA, name) else name for name in table.column_names]
-    )
+    return table

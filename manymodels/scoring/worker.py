@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,13 @@ from manymodels.records import BatchTask
 from manymodels.scoring.assemble import Scored, assemble, collect, prediction_fields
 from manymodels.scoring.batch import KeyScores, ScorePayload, ScoreSettings
 from manymodels.scoring.panel import score_panel
-from manymodels.scoring.sinks import write_part
+from manymodels.scoring.parts import ScoreReceipt, part_name, write_part
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ScoreReceipt", "ScoreWork", "run_score_batch"]
+__all__ = ["ScoreWork", "run_score_batch"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class ScoreWork:
 
     Attributes:
         score: What the predictions need.
+        plan: Fingerprint of what decides the content of the output.
         staging: Where parts are written.
-        prefix: How their names begin.
         key_fields: ``(column, Arrow type)`` of the key columns.
         input_columns: Columns of the input that stand in the output beside the key columns.
         class_type: Arrow type of the classes; None where there are none.
@@ -44,8 +44,8 @@ class ScoreWork:
     """
 
     score: ScoreSettings
+    plan: str
     staging: str
-    prefix: str
     key_fields: tuple[tuple[str, Any], ...]
     input_columns: tuple[str, ...]
     class_type: Any
@@ -53,27 +53,6 @@ class ScoreWork:
     memory: int
     retries: int
     isolated: bool
-
-
-@dataclass(frozen=True)
-class ScoreReceipt:
-    """A worker's proof that a batch of keys is scored.
-
-    Attributes:
-        batch: The batch's number.
-        part: The file's name in the staging folder.
-        rows: In the file.
-        counts: ``scored``, ``fallback`` and ``failed`` keys.
-        seconds: Wall time on the worker.
-        reasons: Reason to keys, for those that did not get predictions of a good model of their own; the most frequent.
-    """
-
-    batch: int
-    part: str
-    rows: int
-    counts: Mapping[str, int]
-    seconds: float
-    reasons: Mapping[str, int]
 
 
 def run_score_batch(task: BatchTask) -> ScoreReceipt:
@@ -95,17 +74,17 @@ def run_score_batch(task: BatchTask) -> ScoreReceipt:
     fields = prediction_fields(work.score.spec, work.class_type)
     scored = [*at_once, collect(rest, ordered, fields)] if len(rest) else at_once
     table, counts = _assemble(task, work, scored, fields)
-    part = f"{work.prefix}{task.batch:06d}.parquet"
-    write_part(work.staging, part, table)
     reasons = Counter(reason for part in scored for reason in part.reasons.drop_null().to_pylist())
-    return ScoreReceipt(
+    receipt = ScoreReceipt(
         batch=task.batch,
-        part=part,
+        part=part_name(task.batch, work.plan),
         rows=table.num_rows,
         counts=counts,
         seconds=time.perf_counter() - began,
         reasons=dict(reasons.most_common(20)),
     )
+    write_part(work.staging, table, receipt)
+    return receipt
 
 
 def _rest(scored: Sequence[Scored], units: int) -> npt.NDArray[np.int64]:

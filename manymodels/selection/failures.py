@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from manymodels.records import AttemptFailure, Cause
+from manymodels.redaction import redact
 
 __all__ = ["failure_of"]
 
@@ -29,9 +30,9 @@ def failure_of(error: BaseException, candidate: str = "") -> AttemptFailure:
     return AttemptFailure(
         cause=_cause(error),
         error=type(error).__name__,
-        message=_plain(_message(error)),
+        message=_plain(redact(_message(error))),
         frame=_frame(error.__traceback__),
-        traceback=_plain("".join(traceback.format_exception(error)))[-_LONGEST_TRACEBACK:],
+        traceback=_plain(redact("".join(traceback.format_exception(error))))[-_LONGEST_TRACEBACK:],
         candidate=candidate,
     )
 

@@ -21,7 +21,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["INCUMBENT", "BatchPayload", "Rung", "incumbents_of", "key_seed", "read_rows", "train_batch"]
+    from manymodels.models.contract import Family
+    from manymodels.models.spec import CandidateSpec
+    from manymodels.partitioning.store import Partitions
+
+__all__ = [
+    "INCUMBENT",
+    "BatchPayload",
+    "Rung",
+    "families_of",
+    "incumbents_of",
+    "key_seed",
+    "read_rows",
+    "train_batch",
+]
 
 INCUMBENT = "incumbent"
 """Column of a batch's keys with the candidate that the key's champion is of."""
@@ -51,12 +64,16 @@ class BatchPayload:
         keys: ``pyarrow.Table``: rows of the manifest, maybe with ``INCUMBENT``.
         rung: Set when all the rows are for one rung.
         blamed: key_id to candidate to what it did: candidates that killed or stalled the child before.
+        partitions: ``Partitions`` with the keys' rows; None when they are in the settings' store.
+        estimators: Candidate name to a pickled estimator: candidates that are objects, not import paths.
     """
 
     settings: FitSettings
     keys: Any
     rung: Rung | None = None
     blamed: Mapping[str, Mapping[str, AttemptFailure]] = field(default_factory=dict)
+    partitions: Any = field(default=None, repr=False)
+    estimators: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 def key_seed(run_seed: int, key_id: str) -> int:
@@ -74,7 +91,7 @@ def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
     from threadpoolctl import threadpool_limits
 
     settings = payload.settings
-    whole, offsets = read_rows(settings, payload.keys)
+    whole, offsets = read_rows(settings, payload.keys, payload.partitions)
     parts = [whole.part(start, stop) for start, stop in pairwise(offsets.tolist())]
     with threadpool_limits(settings.spec.threads):
         if payload.rung is not None:
@@ -83,8 +100,15 @@ def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
             yield from _fit_keys(payload, parts)
 
 
-def read_rows(settings: FitSettings, keys: pa.Table) -> tuple[Rows, npt.NDArray[np.int64]]:
+def read_rows(
+    settings: FitSettings, keys: pa.Table, partitions: Partitions | None = None
+) -> tuple[Rows, npt.NDArray[np.int64]]:
     """The rows of a batch's keys that are fitted, one key after the other, and where each key's begin (with the last's end).
+
+    Args:
+        settings: Of the run.
+        keys: Rows of the manifest.
+        partitions: Has the rows; None when they are in the settings' store.
 
     Raises:
         StoreError: They could not be read.
@@ -93,11 +117,12 @@ def read_rows(settings: FitSettings, keys: pa.Table) -> tuple[Rows, npt.NDArray[
     from manymodels.storage import Storage
     from manymodels.training.max_rows import last_rows, sampled_rows
 
-    store = PartitionStore.open(Storage.at(settings.storage_root), settings.dataset)
+    if partitions is None:
+        partitions = PartitionStore.open(Storage.at(settings.storage_root), settings.dataset)
     limit = settings.max_rows
     if limit is not None and limit.keep == "last":
         keys = last_rows(keys, limit.rows)
-    frame, offsets = store.read(keys, list(settings.columns))
+    frame, offsets = partitions.read(keys, list(settings.columns))
     if limit is None or limit.keep == "last":
         return Rows(frame), offsets
     seeds = [key_seed(settings.seed, key_id) for key_id in keys.column("key_id").to_pylist()]
@@ -114,12 +139,11 @@ def incumbents_of(keys: pa.Table) -> list[str | None]:
 
 def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | KeyOutcome]:
     from manymodels.evaluation.metrics import resolve_metric
-    from manymodels.models.families import build
     from manymodels.selection.choose import fit_key
 
     settings = payload.settings
     task = settings.spec.task
-    candidates = [(candidate, build(candidate, task)) for candidate in settings.candidates]
+    candidates = families_of(payload)
     metric = None if settings.metric is None else resolve_metric(settings.metric, task)
     incumbents = incumbents_of(payload.keys)
     for key_id, rows, incumbent in zip(
@@ -145,6 +169,26 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
                 break
             yield Started((key_id, candidate))
         yield _encoded(key_id, fitted, seed, began)
+
+
+def families_of(payload: BatchPayload) -> list[tuple[CandidateSpec, Family]]:
+    """The candidates of a batch, and what fits each.
+
+    Raises:
+        JobError: One is not there, or does another task.
+    """
+    return [(candidate, _family(candidate, payload)) for candidate in payload.settings.candidates]
+
+
+def _family(candidate: CandidateSpec, payload: BatchPayload) -> Family:
+    task = payload.settings.spec.task
+    if candidate.name in payload.estimators:
+        from manymodels.models.tabular.family import SklearnFamily
+
+        return SklearnFamily.of_estimator(candidate, task, payload.estimators[candidate.name])
+    from manymodels.models.families import build
+
+    return build(candidate, task)
 
 
 def _encoded(key_id: str, fitted: Any, seed: int, began: float) -> KeyOutcome:
@@ -183,7 +227,7 @@ def _encoded(key_id: str, fitted: Any, seed: int, began: float) -> KeyOutcome:
 
 def _fit_rung(rung: Rung, parts: list[Rows], payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
     from manymodels.artifacts.codecs import encode
-    from manymodels.models.rungs import naive_family, pooled_family
+    from manymodels.models.rungs import PooledRows, naive_family, pooled_family
     from manymodels.selection.failures import failure_of
 
     began = time.perf_counter()
@@ -197,11 +241,12 @@ def _fit_rung(rung: Rung, parts: list[Rows], payload: BatchPayload) -> Iterator[
         return
     yield Started((rung.key_id, rung.kind))
     try:
-        family = (
-            naive_family(spec.task)
-            if rung.kind == "naive"
-            else pooled_family(spec.task, list(settings.candidates))
-        )
+        if rung.kind == "naive":
+            family = naive_family(spec.task)
+        elif settings.candidates[0].name in payload.estimators:
+            family = PooledRows(_family(settings.candidates[0], payload))
+        else:
+            family = pooled_family(spec.task, list(settings.candidates), featureless=not spec.features)
         model = family.fit_pooled(parts, spec)
         codec, artifact = encode(model)
     except Exception as error:

@@ -34,6 +34,7 @@ from manymodels.job.job import Job
 from manymodels.job.watch import Watch
 from manymodels.progress import Progress
 from manymodels.records import STATES, BatchTask
+from manymodels.redaction import redact
 from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, RunState
 from manymodels.training.outcomes import RunOutcomes
 from manymodels.training.prepare import Prepared
@@ -86,7 +87,15 @@ def train(prepared: Prepared, progress: Progress, *, began: float | None = None)
     """
     began = time.perf_counter() if began is None else began
     script = write_script(prepared)
-    return _execute(prepared.job, prepared.registry, script, progress, began)
+    result = _execute(prepared.job, prepared.registry, script, progress, began)
+    changed = prepared.resolved.source.changed()
+    if changed is not None:
+        path, what = changed
+        progress.say(
+            f"warning: {redact(path)} {what} during the run, whose models are of the rows as they were when it began; "
+            "`manymodels train` again takes what is there now"
+        )
+    return result
 
 
 def resume(run_id: str, registry: Registry, progress: Progress) -> RunResult:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from manymodels.evaluation.metrics import Metric
+    from manymodels.partitioning.store import Partitions
 
 __all__ = ["FittedPanel", "PanelModels", "train_panel", "trainers_of"]
 
@@ -75,13 +76,19 @@ def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer, ...] | None:
     return trainers if len(trainers) == len(found) else None
 
 
-def train_panel(settings: FitSettings, keys: pa.Table, trainers: Sequence[BatchedTrainer]) -> FittedPanel:
+def train_panel(
+    settings: FitSettings,
+    keys: pa.Table,
+    trainers: Sequence[BatchedTrainer],
+    partitions: Partitions | None = None,
+) -> FittedPanel:
     """Fit a batch's keys all at once.
 
     Args:
         settings: Of the run.
         keys: Rows of the manifest.
         trainers: The candidates', in the job's order.
+        partitions: Has the rows; None when they are in the settings' store.
 
     Raises:
         StoreError: The rows could not be read.
@@ -92,7 +99,7 @@ def train_panel(settings: FitSettings, keys: pa.Table, trainers: Sequence[Batche
     from manymodels.evaluation.metrics import resolve_metric
 
     began = time.perf_counter()
-    rows, offsets = read_rows(settings, keys)
+    rows, offsets = read_rows(settings, keys, partitions)
     panel = Panel(rows, offsets[:-1], offsets[1:])
     seeds = np.array([key_seed(settings.seed, key_id) for key_id in keys.column("key_id").to_pylist()])
     metric = None if settings.metric is None else resolve_metric(settings.metric, settings.spec.task)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from manymodels.dataset.files import overlap
 from manymodels.exceptions import DataError, NotFoundError, UsageError
 from manymodels.job.job import Job
 from manymodels.job.resolve import Resolved, resolve
 from manymodels.models.spec import CandidateSpec
+from manymodels.monitoring.reports import listed_keys
 from manymodels.partitioning.listing import chosen_keys
 from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.registry import Registry
+from manymodels.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Prepared", "Selection", "prepare"]
+__all__ = ["Prepared", "Selection", "fits_of", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Selection:
     """Which keys a user wants trained.
 
     Attributes:
-        only: ``changed``, ``all`` or ``failed``; the job's ``training.only`` when None.
+        only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Column to value, or to text, of each key; None is all.
         limit: At most this many: a seeded sample.
     """
@@ -74,10 +78,11 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
     """
     import pyarrow.compute as pc
 
+    _refuse_store_in_input(job)
     registry = Registry.open(job.store, create=True)
     resolved = resolve(job, frame, registry.storage)
     manifest = resolved.store.manifest
-    scope = _scope(job, resolved, selection or Selection())
+    scope = _scope(job, resolved, registry, selection or Selection())
     history = registry.history(job.name)
     versioned = history.filter(pc.is_valid(history.column("version")))
     known = [level for level in versioned.column("level").to_pylist() if level]
@@ -94,7 +99,7 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
             manifest,
             keys,
             families=[candidate.family for candidate in job.models],
-            fits=_fits(job),
+            fits=fits_of(job),
             job_hash=resolved.job_hash,
         ),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
@@ -127,9 +132,24 @@ def _incumbents(job: Job, registry: Registry, manifest: pa.Table) -> tuple[str |
     return tuple(found.get(key_id) for key_id in manifest.column("key_id").to_pylist())
 
 
-def _scope(job: Job, resolved: Resolved, selection: Selection) -> Scope:
-    if selection.only not in (None, "changed", "all", "failed"):
-        raise UsageError(f"`only` is changed, all or failed; found {selection.only!r}")
+def _refuse_store_in_input(job: Job) -> None:
+    """Refuse a store that the next run would read as data.
+
+    Raises:
+        UsageError: It lies inside the input, in a folder that is not passed over.
+    """
+    store = Storage.at(job.store.path)
+    for path in [job.data.path] if isinstance(job.data.path, str) else job.data.path or ():
+        if store.is_local and overlap(path, Path(store.root)) == "inside":
+            raise UsageError(
+                f"the store {store.root} lies inside the input {path}, whose rows its files would become; put it elsewhere, or "
+                "in a folder whose name begins with a dot"
+            )
+
+
+def _scope(job: Job, resolved: Resolved, registry: Registry, selection: Selection) -> Scope:
+    if selection.only not in (None, "changed", "all", "failed", "listed"):
+        raise UsageError(f"`only` is changed, all, failed or listed; found {selection.only!r}")
     if selection.limit is not None and selection.limit < 1:
         raise UsageError(f"`limit` must be at least 1; found {selection.limit}")
     key_ids = None
@@ -141,15 +161,17 @@ def _scope(job: Job, resolved: Resolved, selection: Selection) -> Scope:
                 f"{len(unknown)} of the {len(key_ids)} keys asked for are not in the dataset; "
                 "`manymodels plan --each` lists the keys"
             )
+    only = selection.only or job.training.only
     return Scope(
-        only=selection.only or job.training.only,
+        only=only,
         key_ids=key_ids,
         limit=selection.limit,
         seed=job.training.seed,
+        listed=listed_keys(registry.storage, job.name) if only == "listed" else {},
     )
 
 
-def _fits(job: Job) -> int:
+def fits_of(job: Job) -> int:
     """Fits of one candidate on one key: for the evaluation, and the refit."""
     if job.task == "forecast":
         return job.evaluation.backtest.windows + 1

@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import psutil
 import pytest
 from dask.delayed import delayed
 from dask_clusters import DaskCluster
-from processes import gone, here_on_path, until
+from processes import gone, here_on_path, local_workers, until
 
 from manymodels.compute.executor import Executor, open_executor
 from manymodels.compute.spec import ComputeSpec
@@ -29,7 +30,13 @@ pytestmark = pytest.mark.integration
 
 
 def family() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """The local workers and what they have started."""
+    workers = local_workers()
+    children = []
+    for worker in workers:
+        with suppress(psutil.Error):
+            children += worker.children(recursive=True)
+    return [*workers, *children]
 
 
 def starts(mark: Path) -> list[str]:

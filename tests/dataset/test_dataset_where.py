@@ -91,5 +91,5 @@ def test_a_filter_cannot_reach_views_of_the_connection() -> None:
 
 
 def test_a_value_that_fails_only_on_some_row_is_explained() -> None:
-    with pytest.raises(DataError, match="could not read the data: Conversion Error"):
+    with pytest.raises(DataError, match="could not read the table: Conversion Error"):
         kept('CAST("od""d" AS INTEGER) = 1')

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import manymodels as mm
+from manymodels.api import run_outcomes
 from manymodels.cli.app import app
 
 pytestmark = pytest.mark.integration
@@ -113,7 +114,7 @@ def test_a_replay_has_the_rows_and_the_seed_of_the_run(folder: Path) -> None:
 
     registry = mm.Registry(folder / "store")
     record = registry.run("wells-000001")
-    outcomes = mm.api.run_outcomes(registry, record).set_index("well")
+    outcomes = run_outcomes(registry, record).set_index("well")
     for well in (4, 1_999):
         again = replay_key(registry, record, key=f"well={well}", key_id=None)
         assert (again.metric, again.seed, again.rows) == tuple(outcomes.loc[well, ["metric", "seed", "rows"]])

@@ -66,7 +66,7 @@ def test_an_unknown_field_is_an_error_with_line_and_nearest_name():
         ("fallback: [{level: [a], x: 1}]", "unknown field `fallback.x`; `fallback`, entry 1 takes level"),
         ("evaluation: {backtest: {window: 3}}", "unknown field `evaluation.backtest.window`; did you mean `windows`?"),
         ("<<: {a: 1}", "unknown field `<<`; a job takes name, task, data, models, forecast, evaluation, training, "
-         "anomaly, ranking, fallback, promotion, compute, store"),
+         "anomaly, ranking, fallback, promotion, monitor, compute, store"),
     ],
 )  # fmt: skip
 def test_unknown_fields_name_where_they_belong(line, message):
@@ -90,7 +90,7 @@ def test_unknown_fields_name_where_they_belong(line, message):
         ("training: {timeout: .nan}", "`training.timeout`: a duration must be more than zero, and finite; found nan"),
         ("training: {timeout: .inf}", "`training.timeout`: a duration must be more than zero, and finite; found inf"),
         ("training: {memory: 2GB2}", "`training.memory`: a size is written like 512MiB or 2GiB; found '2GB2'"),
-        ("training: {only: new}", "`training.only` must be `changed`, `all` or `failed`; found the text 'new'"),
+        ("training: {only: new}", "`training.only` must be `changed`, `all`, `failed` or `listed`; found the text 'new'"),
         ("training: {max_failed: 200%}",
          "`training.max_failed` must be a whole number or a fraction (`1%`, `0.01`); found the text '200%'"),
         ("training: {max_failed: -3}", "`training.max_failed`: `max_failed` cannot be negative; found -3"),
@@ -321,7 +321,7 @@ def test_a_field_of_a_section_in_its_short_form_can_be_overridden():
          "2h; found 'soon'"),
         ("timeout=3s", "--set timeout: unknown field `timeout`; did you mean `training.timeout`?"),
         ("a.b.c=3", "--set a.b.c: unknown field `a`; a job takes name, task, data, models, forecast, evaluation, "
-         "training, anomaly, ranking, fallback, promotion, compute, store"),
+         "training, anomaly, ranking, fallback, promotion, monitor, compute, store"),
         ("name.x=3", "--set name.x: `name` has no fields; set it as a whole"),
         ("models.0.ets=3", "--set models.0.ets: `models` has no fields; set it as a whole"),
         ("training", "--set takes field=value, like training.timeout=10s; found 'training'"),
@@ -347,12 +347,20 @@ def test_errors_name_the_variable():
 
 def test_other_variables_are_left_alone():
     other = {
-        "MANYMODELS_STORE": "/elsewhere",
+        "MANYMODELS_STORE": "",
         "MANYMODELS_DEBUG": "1",
         "MANYMODELS_A__B": "1",
         "PATH": "/bin",
     }
     assert load(GOOD, **other) == load(GOOD)
+
+
+def test_the_store_and_the_compute_target_can_be_set_whole():
+    text = GOOD + "store: {path: s3://bucket/x, registry: postgresql://host/db}\n"
+    job = load(text, MANYMODELS_STORE="/elsewhere", MANYMODELS_COMPUTE="serial")
+    assert (job.store.path, job.store.registry, job.compute.target) == ("/elsewhere", None, "serial")
+    job = load(text, MANYMODELS_STORE="/elsewhere", MANYMODELS_STORE__REGISTRY="sqlite:///r.db")
+    assert (job.store.path, job.store.registry) == ("/elsewhere", "sqlite:///r.db")
 
 
 def test_fields_outside_sections_have_variables_too():

@@ -3,8 +3,8 @@ import pytest
 from manymodels.exceptions import JobError
 from manymodels.job import Job, load_job
 from manymodels.job.fingerprints import job_json
-from manymodels.redaction import redact
-from manymodels.secrets import redacted, resolve_secrets
+from manymodels.redaction import redact, redacted
+from manymodels.secrets import resolve_secrets
 
 REGISTRY = "postgresql+psycopg://me:hunter2@db.example/models"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,57 @@ def test_the_pooled_model_is_the_jobs_first_candidate_where_it_is_an_estimator()
     own = CandidateSpec(name="own", family="own_module:Class")
     boosted = pooled_family("regression", [own, RIDGE]).fit_pooled(parts(table()), spec("regression"))
     assert boosted.describe()["family"] == "sklearn.ensemble.HistGradientBoostingRegressor"
+
+
+def levelled(sizes: list[int], levels: float, noise: float) -> tuple[pd.DataFrame, list[Rows], list[float]]:
+    """Keys that lie above or below 3 + 2 a by normal levels, with normal noise around them."""
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame(rng.normal(size=(sum(sizes), 2)), columns=["a", "b"])
+    truth = rng.normal(0, levels, len(sizes))
+    frame["y"] = 3 + 2 * frame["a"] + np.repeat(truth, sizes) + rng.normal(0, noise, len(frame))
+    frame["w"] = 1.0
+    edges = np.cumsum([0, *sizes]).tolist()
+    return frame, [Rows(frame, start, stop) for start, stop in pairwise(edges)], truth.tolist()
+
+
+def test_a_key_with_rows_of_its_own_is_predicted_from_its_own_level() -> None:
+    _, keys, truth = levelled([40] * 30, levels=2.0, noise=0.5)
+    for task in ("regression", "ranking"):
+        pool = pooled_family(task, [RIDGE]).fit_pooled(keys, spec(task))
+        new = Rows(pd.DataFrame({"a": [0.0], "b": [0.0]}))
+        stranger = float(pool.predict(new)["prediction"][0])
+        assert abs(stranger - (3 + np.mean(truth))) < 0.2
+        for key, level in zip(keys, truth, strict=True):
+            known = pool.extend(key)
+            assert abs(float(known.predict(new)["prediction"][0]) - (3 + level)) < 0.4
+        assert float(pool.predict(new)["prediction"][0]) == stranger
+
+
+def test_the_fewer_rows_a_key_has_the_less_its_level_counts() -> None:
+    frame, keys, _ = levelled([25] * 200, levels=1.0, noise=2.0)
+    pool = pooled_family("regression", [RIDGE]).fit_pooled(keys, spec("regression"))
+    above = frame[:25].assign(y=lambda f: pool.predict(Rows(f))["prediction"] + 6.0)
+    levels = [pool.extend(Rows(above[:count])).describe()["level"] for count in (1, 4, 25)]
+    # The variance of rows is 4 times that of levels: a level counts half at 4 rows.
+    np.testing.assert_allclose(levels, [6 * n / (n + 4) for n in (1, 4, 25)], rtol=0.1)
+    pickled = pickle.loads(pickle.dumps(pool.extend(Rows(above))))
+    assert pickled.describe()["level"] == levels[-1]
+
+
+def test_rows_without_a_usable_target_say_nothing_of_a_level() -> None:
+    frame, keys, _ = levelled([25] * 20, levels=1.0, noise=1.0)
+    pool = pooled_family("regression", [RIDGE]).fit_pooled(keys, spec("regression", weight="w"))
+    whole = pool.extend(Rows(frame[:10])).describe()["level"]
+    spoilt = frame[:13].assign(y=[*frame["y"][:10], np.nan, np.inf, 1e9], w=[1.0] * 12 + [0.0])
+    assert pool.extend(Rows(spoilt)).describe()["level"] == pytest.approx(whole)
+    assert pool.extend(Rows(spoilt[10:].reset_index(drop=True))).describe()["level"] == 0.0
+
+
+def test_one_key_or_one_row_a_key_tells_no_level() -> None:
+    frame, keys, _ = levelled([3] * 40, levels=1.0, noise=1.0)
+    for few in (keys[:1], [Rows(frame, n, n + 1) for n in range(40)]):
+        pool = pooled_family("regression", [RIDGE]).fit_pooled(few, spec("regression"))
+        assert pool.extend(keys[0]).describe()["level"] == 0.0
 
 
 def test_the_pooled_classifier_knows_every_class() -> None:

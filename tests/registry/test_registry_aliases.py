@@ -219,3 +219,35 @@ def test_the_past_of_a_rung_is_asked_for_by_its_level(registry: Registry, two_ru
     assert [row.version for row in past.versions] == [2, 1]
     with pytest.raises(NotFoundError):
         registry.model_history("store-sales", two_runs.key_id("stranger"))
+
+
+def test_a_filter_promotes_the_keys_that_have_the_version(registry: Registry, two_runs: Fleet) -> None:
+    both = [two_runs.key_id("a"), two_runs.key_id("b")]
+    with pytest.raises(NotFoundError, match="1 of 2 keys have no such model"):
+        registry.promote("store-sales", version=2, key_ids=both)
+    event = registry.promote("store-sales", version=2, key_ids=both, every=False, filter="store < 'c'")
+    assert (event.moved, two_runs.served()) == (1, {"a": 2, "b": 1, "pooled": 1})
+    with pytest.raises(NotFoundError, match="1 of 1 keys have no such model"):
+        registry.promote("store-sales", version=2, key_ids=both[1:], every=False)
+
+
+def test_every_decision_between_challenger_and_champion_is_told(registry: Registry, fleet: Fleet) -> None:
+    fleet.train({"a": 1.0})
+    fleet.train({"a": 1.0})  # a tie keeps the champion
+    fleet.train({"a": 0.5}, publish=NEVER)
+    fleet.train({"b": 1.0})  # decides on a's third version, which nobody had looked at
+    registry.rollback("store-sales", key_ids=[fleet.key_id("a")])
+    fleet.train({"a": 0.9})
+    registry.promote("store-sales", version=3, key_ids=[fleet.key_id("a")])
+    fleet.train({"a": None})  # no metric: the newest wins
+    told = [
+        (d.event, d.challenger, d.champion, d.challenger_metric, d.champion_metric, d.promoted)
+        for d in registry.model_history("store-sales", fleet.key_id("a")).decisions
+    ]
+    assert told == [
+        (8, 6, 3, None, 0.5, True),
+        (6, 5, 1, 0.9, 1.0, True),
+        (4, 3, 1, 0.5, 1.0, True),
+        (2, 2, 1, 1.0, 1.0, False),
+        (1, 1, None, 1.0, None, True),
+    ]

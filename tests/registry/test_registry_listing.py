@@ -145,6 +145,17 @@ def test_two_runs_are_compared_key_by_key(registry: Registry, fleet: Fleet) -> N
     assert (up["metric_a"], up["metric_b"]) == (2.0, 1.5)
 
 
+def test_metrics_of_two_evaluations_are_not_compared(registry: Registry, fleet: Fleet) -> None:
+    first = fleet.train({"a": 2.0, "b": 2.0})
+    changed = Fleet(registry, job={**fleet.job, "evaluation": {"metric": "mae"}})
+    second = changed.train({"a": 1.0})
+    lines = registry.compare(first.id, second.id).to_pylist()
+    assert {line["key"]: (line["verdict"], line["change"]) for line in lines} == {
+        "store=a": ("unknown", None),
+        "store=b": ("same", 0.0),
+    }
+
+
 def test_runs_of_two_model_sets_are_not_compared(registry: Registry, fleet: Fleet) -> None:
     first, second = fleet.train({"a": 1.0}), Fleet(registry, name="wells").train({"a": 1.0})
     with pytest.raises(NotFoundError, match="wells"):

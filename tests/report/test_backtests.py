@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import HORIZON, Fleet, forecast_job, sales
+from report_fleet import HORIZON, Fleet, forecast_job, sales
 
 import manymodels as mm
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import HORIZON, Fleet
+from report_fleet import HORIZON, Fleet
 from typer.testing import CliRunner
 
 from manymodels.cli.app import app

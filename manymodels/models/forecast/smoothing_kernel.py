@@ -39,9 +39,9 @@ __all__ = [
 NONE, ADDS, MULTIPLIES = 0, 1, 2
 ALPHA, BETA, GAMMA, PHI, LEVEL, SLOPE, PLACES = range(7)
 
-_TRIAL = 10
-"""Steps from each start, before the best goes on alone."""
 _ROUNDS = 60
+_TRIAL, _HOPELESS = 10, 1.02
+"""A start is given up when after so many steps it is so many times as bad as the best before it."""
 _CLOSE = 1e-13
 """Share of the squares that a step must promise."""
 _NOTHING = 1e-24
@@ -294,11 +294,14 @@ def _search(
     form: Ints,
     free: Ints,
     bounds: Floats,
-    rounds: int,
+    least: float,
     places: Floats,
     errors: Floats,
 ) -> float:
-    """Improve the free numbers in place; the residuals' sum of squares at the end."""
+    """Improve the free numbers in place; the residuals' sum of squares at the end.
+
+    ``least`` is the least that was found so far.
+    """
     size = len(free)
     normal, gradient, step = np.empty((size, size)), np.empty(size), np.empty(size)
     below, above, trial = np.empty(size), np.empty(size), numbers.copy()
@@ -311,8 +314,9 @@ def _search(
         trial[:] = numbers
         squares = _run(y, numbers, form, places, errors)[0]
     damping, growth, idle = 1e-3, 2.0, 0
-    for _ in range(rounds):
-        if squares <= _NOTHING * len(y) or idle == 2:
+    for count in range(_ROUNDS):
+        hopeless = count == _TRIAL and squares > _HOPELESS * least
+        if squares <= _NOTHING * len(y) or idle == 2 or hopeless:
             break
         _differentiate(y, numbers, form, free, normal, gradient)
         for j in range(size):
@@ -415,15 +419,11 @@ def fit_each(
         y = (values - centre) / scale
         _guess(y, form, guess)
         least = math.inf
-        for start in range(len(starts) + 1):
-            final = start == len(starts)
-            if final:
-                tried[:] = numbers
-            else:
-                tried[:] = guess
-                tried[:LEVEL] = starts[start]
-            squares = _search(y, tried, form, free, bounds, _ROUNDS if final else _TRIAL, places, residuals)
-            if final or start == 0 or squares < least:
+        for start in range(len(starts)):
+            tried[:] = guess
+            tried[:LEVEL] = starts[start]
+            squares = _search(y, tried, form, free, bounds, least, places, residuals)
+            if start == 0 or squares < least:
                 least = squares
                 numbers[:] = tried
         _, level, slope = _run(y, numbers, form, places, residuals)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,16 @@ class Template:
     tells_categories: bool
 
     @classmethod
-    def of(cls, make: Callable[[], Any]) -> Template:
-        """The template of what ``make`` gives."""
+    def of(cls, make: Callable[[], Any], *, as_given: bool = False) -> Template:
+        """The template of what ``make`` gives.
+
+        Args:
+            make: Gives a new one.
+            as_given: Nothing is standardised in front of it.
+        """
         estimator = make()
         params = estimator.get_params() if hasattr(estimator, "get_params") else vars(estimator).copy()
-        needs = needs_of(estimator)
+        needs = needs_of(estimator, as_given=as_given)
         return cls(
             make=make,
             seeds=tuple(n for n, value in params.items() if _leaf(n) == "random_state" and value is None),
@@ -94,6 +100,7 @@ class SklearnFamily:
         candidate: ``family`` is the import path, ``params`` the estimator's parameters.
         task: ``regression``, ``ranking`` or ``classification``.
         make: Gives an unfitted estimator of the user's own, which is not found by import path.
+        as_given: Numbers come to it as they are: nothing is standardised in front of it.
 
     Raises:
         JobError: The path leads to no estimator for the task, or the parameters are not its own.
@@ -103,13 +110,34 @@ class SklearnFamily:
     isolated = True
 
     def __init__(
-        self, candidate: CandidateSpec, task: Task, *, make: Callable[[], Any] | None = None
+        self,
+        candidate: CandidateSpec,
+        task: Task,
+        *,
+        make: Callable[[], Any] | None = None,
+        as_given: bool = False,
     ) -> None:
         self.candidate, self.task = candidate, task
         self.name = candidate.family
         self.library = re.split("[.:]", candidate.family)[0]
         self.coded = make is None
-        self.template = Template.of(make or estimator_maker(candidate, task))
+        self.template = Template.of(make or estimator_maker(candidate, task), as_given=as_given)
+
+    @classmethod
+    def of_estimator(cls, candidate: CandidateSpec, task: Task, content: bytes) -> SklearnFamily:
+        """An estimator object, as its owner set it up.
+
+        Args:
+            candidate: Its name.
+            task: ``regression``, ``ranking`` or ``classification``.
+            content: The unfitted estimator, pickled.
+
+        Raises:
+            JobError: It does another task.
+        """
+        make = partial(pickle.loads, content)
+        _check_task(make(), candidate, task)
+        return cls(candidate, task, make=make, as_given=True)
 
     def fit(self, rows: Rows, spec: FitSpec) -> FittedModel:
         """Fit one key's rows.
@@ -134,7 +162,7 @@ class SklearnFamily:
         if self.template.tells_categories and encoder.native:
             estimator.set_params(categorical_features=encoder.native)
         for name, weights in self.template.class_weights.items():
-            estimator.set_params(**{name: _present(weights, known, seen)})
+            estimator.set_params(**{name: _present(weights, known, seen, coded=self.coded)})
         arguments = {}
         if known.weights is not None and self.template.weight is not None:
             arguments[self.template.weight] = known.weights
@@ -161,6 +189,13 @@ def estimator_maker(candidate: CandidateSpec, task: Task) -> Callable[[], Any]:
     """
     where = f"models: candidate {candidate.name!r}"
     estimator = build_estimator(candidate.family, candidate.params, where)
+    _check_task(estimator, candidate, task)
+    content = pickle.dumps(estimator)
+    return lambda: pickle.loads(content)  # noqa: S301 - our own bytes; a fifteenth of the time of sklearn.base.clone
+
+
+def _check_task(estimator: Any, candidate: CandidateSpec, task: Task) -> None:
+    where = f"models: candidate {candidate.name!r}"
     kind = estimator_kind(estimator)
     if kind in _WRONG_KINDS[task]:
         article = "an" if kind[0] in "aeiou" else "a"
@@ -169,8 +204,6 @@ def estimator_maker(candidate: CandidateSpec, task: Task) -> Callable[[], Any]:
         )
     if task != "anomaly" and not hasattr(estimator, "predict"):
         raise JobError(f"{where}: {candidate.family} has no `predict`; it cannot do the job's task, {task}")
-    content = pickle.dumps(estimator)
-    return lambda: pickle.loads(content)  # noqa: S301 - our own bytes; a fifteenth of the time of sklearn.base.clone
 
 
 @contextmanager
@@ -187,10 +220,12 @@ def fitting(matrix: Floats) -> Iterator[list[str]]:
     notes.extend(dict.fromkeys(" ".join(str(message).split()) for message in told))
 
 
-def _present(weights: dict[Any, float], known: Labelled, seen: Any) -> dict[int, float]:
-    """Class weights of the classes that the key has, by their codes."""
+def _present(weights: dict[Any, float], known: Labelled, seen: Any, *, coded: bool) -> dict[Any, float]:
+    """Class weights of the classes that the key has, as the estimator calls them."""
     classes = [known.classes[place] for place in seen.tolist()]
-    return {code: weights[value] for code, value in enumerate(classes) if value in weights}
+    return {
+        code if coded else value: weights[value] for code, value in enumerate(classes) if value in weights
+    }
 
 
 def _leaf(name: str) -> str:

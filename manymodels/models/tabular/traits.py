@@ -42,14 +42,14 @@ def estimator_kind(estimator: Any) -> str | None:
     return None if kind is None else str(kind)
 
 
-def needs_of(estimator: Any) -> Needs:
-    """What the estimator's matrix must be."""
+def needs_of(estimator: Any, *, as_given: bool = False) -> Needs:
+    """What the estimator's matrix must be; ``as_given`` leaves numbers in their units, whatever the estimator."""
     steps = _steps(estimator)
     last = _innermost(steps[-1]) if steps else _innermost(estimator)
     if steps:
         scaled, missing = False, _pipeline_takes_missing(steps)
     else:
-        scaled = _is_from(last, _SCALED)
+        scaled = not as_given and _is_from(last, _SCALED)
         missing = not scaled and _takes_missing(estimator)
     categories: Literal["columns", "codes", "native"] = "columns"
     if _is_from(last, _HISTOGRAM):

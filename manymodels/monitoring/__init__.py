@@ -1,0 +1,1 @@
+"""How live models do: accuracy, coverage and drift, key by key."""
