@@ -12,8 +12,8 @@ setup: $(STAMP)  ## make the virtual environment
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[postgres,report]' \
-	  pytest hypothesis mypy ruff
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[postgres,report,s3]' \
+	  pytest hypothesis mypy ruff flask flask-cors 'moto[s3]'
 	@touch $(STAMP)
 
 demo: setup  ## train, register and score one model per store on the sample data

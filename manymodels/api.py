@@ -144,6 +144,7 @@ def score(
     run: str | None = None,
     horizon: int | None = None,
     overwrite: bool = False,
+    trust: str | None = None,
     progress: Progress | bool = True,
 ) -> Any:
     """Bring each key's rows to its own model.
@@ -157,6 +158,7 @@ def score(
         run: A past run's models instead.
         horizon: Periods ahead, at most the job's.
         overwrite: Replace an existing output.
+        trust: What to trust of the store: ``hashes``, ``signed`` or ``columns-only``; your settings when None.
         progress: Whether to show a bar, or where to report.
 
     Returns:
@@ -179,6 +181,7 @@ def score(
         run=run,
         horizon=horizon,
         overwrite=overwrite,
+        trust=trust,
     )
     with _progress(progress) as shown:
         if output is not None:
@@ -261,7 +264,7 @@ def run_summary(record: RunRecord) -> dict[str, Any]:
 
 def run_outcomes(registry: Registry, record: RunRecord) -> pd.DataFrame:
     """One row per key of a published run, with its key columns in front."""
-    keys = _key_columns(load_settings(registry.storage, record).store)
+    keys = _key_columns(load_settings(registry.storage, record, registry.trust).store)
     table = _outcomes(registry, record).to_pandas()
     table = table[table["level"] == ""].drop(
         columns=["level", "content", "segment", "segment_row", "backtests"]
@@ -278,7 +281,7 @@ def run_backtests(
     from manymodels.partitioning.listing import chosen_keys
     from manymodels.training.backtest_table import read_backtests
 
-    store = load_settings(registry.storage, record).store
+    store = load_settings(registry.storage, record, registry.trust).store
     outcomes = _outcomes(registry, record, ["key_id", "backtests"])
     chosen = None if keys is None else chosen_keys(keys, store.details.key_kinds)
     if chosen is not None:
@@ -324,7 +327,7 @@ def leaderboard(registry: Registry, record: RunRecord) -> pd.DataFrame:
         for entry in scores
     ]
     table = pd.DataFrame(lines, columns=["candidate", "metric", "seconds", "error", "won", "baseline"])
-    settings = load_settings(registry.storage, record)
+    settings = load_settings(registry.storage, record, registry.trust)
     perfect = perfect_value(settings.fit.metric or "", settings.higher_is_better)
     values, baselines = (
         table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("metric", "baseline")
@@ -369,7 +372,7 @@ def compare_runs(registry: Registry, first: RunRecord, second: RunRecord) -> pd.
 
     from manymodels.job.settings import load_settings
 
-    higher = load_settings(registry.storage, second).higher_is_better
+    higher = load_settings(registry.storage, second, registry.trust).higher_is_better
     compared = registry.compare(first.id, second.id, higher_is_better=higher).to_pandas(
         integer_object_nulls=True
     )

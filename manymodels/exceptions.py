@@ -7,6 +7,7 @@ ManyModelsError                 exit code 1
 │   └── NotFoundError           a run, model, version, alias or store that is not there
 ├── StoreError                  the store's files
 │   ├── DamagedError            a file whose content is not what the registry recorded
+│   ├── TrustError              what the reader's settings do not trust: a pickle, an unsigned model, a store from elsewhere
 │   └── StoreFormatError        a store of another format
 ├── RegistryError               the registry's database
 │   └── ConflictError           somebody else changed it first
@@ -37,6 +38,7 @@ __all__ = [
     "RunInterrupted",
     "StoreError",
     "StoreFormatError",
+    "TrustError",
     "UnusableRowsError",
     "UsageError",
 ]
@@ -92,6 +94,10 @@ class StoreError(ManyModelsError):
 
 class DamagedError(StoreError):
     """A file of the store is not what the registry recorded."""
+
+
+class TrustError(StoreError):
+    """What the reader's settings do not trust: a pickle, an unsigned model, or a store from elsewhere."""
 
 
 class StoreFormatError(StoreError):

@@ -297,6 +297,7 @@ class SegmentInfo:
         rows: Models in it.
         bytes: Size of the file.
         codec: How its artifacts are encoded.
+        signature: Of its SHA-256, hex; empty when it is not signed.
     """
 
     path: str
@@ -304,6 +305,7 @@ class SegmentInfo:
     rows: int
     bytes: int
     codec: str
+    signature: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,17 @@ import pytest
 
 if TYPE_CHECKING:
     from dask_clusters import DaskCluster
+    from s3_server import Proxy, S3Server
 
 USER = "manymodels"
+
+# Which stores are ours is noted in the user's own folders: not in those of whoever runs the tests.
+_HOME = tempfile.mkdtemp(prefix="manymodels-home-")
+os.environ.update(XDG_STATE_HOME=f"{_HOME}/state", XDG_CONFIG_HOME=f"{_HOME}/config")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,36 @@ def postgres_url(postgres_server: PostgresServer) -> str:
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
     return postgres_server.url(name)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server, in a process of its own; each test has a prefix of its own."""
+    from s3_server import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def s3_proxy(s3: S3Server) -> Iterator[Proxy]:
+    """A proxy before the S3 server, in which requests go wrong."""
+    from s3_server import faulty_proxy
+
+    with faulty_proxy(s3.port) as running:
+        yield running
+
+
+@pytest.fixture
+def s3_url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder on the S3 server."""
+    return s3.folder(monkeypatch)
+
+
+@pytest.fixture
+def faulty_url(s3: S3Server, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder on the S3 server, reached through the proxy."""
+    return s3.folder(monkeypatch, s3_proxy.port)
 
 
 @pytest.fixture(scope="session")

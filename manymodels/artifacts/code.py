@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -14,10 +15,13 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from manymodels.artifacts.trust import Trust
 from manymodels.exceptions import DamagedError, StoreError
 from manymodels.storage import Storage
 
-__all__ = ["code_path", "ensure_code", "import_from", "run_code"]
+__all__ = ["code_path", "ensure_code", "import_from", "trusted_code"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 def code_path(run_id: str, sha256_hex: str) -> str:
@@ -25,14 +29,22 @@ def code_path(run_id: str, sha256_hex: str) -> str:
     return f"runs/{run_id}/code/{sha256_hex}.zip"
 
 
-def run_code(storage: Storage, run_id: str) -> Path | None:
-    """The folder that holds a run's modules; None when it has none.
+def trusted_code(run_id: str, archive: str, signature: str, trust: Trust) -> str | None:
+    """Where the archive of a run's modules is, relative to the store's root; None without one, or when no code may run.
+
+    Args:
+        run_id: The run.
+        archive: Its SHA-256, as the registry knows it; empty without one.
+        signature: Of that, hex; empty when it is not signed.
+        trust: The reader's.
 
     Raises:
-        DamagedError: The archive is not what its name says; nothing of it is used.
+        TrustError: It must be signed, and is not.
     """
-    found = storage.listing(f"runs/{run_id}/code")
-    return ensure_code(storage, found[0], Path(found[0]).stem) if found else None
+    if not archive or not trust.runs_code:
+        return None
+    trust.check_signature(f"the archive of the modules of run {run_id}", archive, signature)
+    return code_path(run_id, archive)
 
 
 def ensure_code(storage: Storage, path: str, sha256_hex: str) -> Path:
@@ -48,6 +60,8 @@ def ensure_code(storage: Storage, path: str, sha256_hex: str) -> Path:
         NotFoundError: It is not there.
         StoreError: It could not be read or unpacked.
     """
+    if not _SHA256(sha256_hex):  # it names a folder of ours
+        raise DamagedError(f"expected the SHA-256 of the modules in {path}, found {sha256_hex!r}")
     target = _cache_folder() / sha256_hex
     if target.is_dir():
         return target

@@ -8,9 +8,7 @@ written last.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from manymodels.artifacts.repack import repack
 from manymodels.artifacts.segments import SegmentMeta, SegmentReader, write_table
 from manymodels.exceptions import NotFoundError, UsageError
 from manymodels.partitioning.keys import display, make_key
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["export_fleet", "export_model", "load_exported"]
 
 _INDEX = "index.parquet"
-_FILE_BYTES = 2**26  # of artifacts
 
 _README = """\
 {count:,} models of {model_sets}, exported by manymodels.
@@ -94,7 +92,8 @@ def export_fleet(storage: Storage, refs: pa.Table, folder: str | os.PathLike[str
     hashes: list[str] = [""] * refs.num_rows
     rows: list[int] = [0] * refs.num_rows
     metas: list[SegmentMeta] = []
-    for number, (meta, table, places) in enumerate(_packs(storage, refs)):
+    models = zip(*(refs.column(name).to_pylist() for name in ("segment", "sha256", "row")), strict=True)
+    for number, (meta, table, places) in enumerate(repack(SegmentReader(storage), list(models))):
         info = write_table(target, f"models/{number:05d}.parquet", table, meta)
         for row, place in enumerate(places):
             files[place], hashes[place], rows[place] = info.path, info.sha256, row
@@ -151,31 +150,6 @@ def _opened(storage: Storage, size: int) -> tuple[pa.Table, SegmentReader]:
 
 def _key_columns(index: pa.Table) -> list[str]:
     return [name.removeprefix("key:") for name in index.column_names if name.startswith("key:")]
-
-
-def _packs(storage: Storage, refs: pa.Table) -> Iterator[tuple[SegmentMeta, pa.Table, list[int]]]:
-    """The models to export in new segments' tables, each with the rows of ``refs`` that they are of."""
-    reader = SegmentReader(storage)
-    columns = [refs.column(name).to_pylist() for name in ("segment", "sha256", "row")]
-    lines = sorted(zip(*columns, range(refs.num_rows), strict=True))
-    shared: tuple[SegmentMeta, str, pa.Schema] | None = None
-    tables: list[pa.Table] = []
-    places: list[int] = []
-    for (segment, sha256), group in groupby(lines, key=lambda line: line[:2]):
-        chosen = list(group)
-        codec = reader.codec(segment, sha256)
-        meta = reader.meta(segment, sha256)
-        table = reader.read_table(segment, sha256=sha256, rows=[line[2] for line in chosen])
-        common = meta, codec, table.schema.remove_metadata()
-        full = sum(each.nbytes for each in tables) > _FILE_BYTES
-        if shared is not None and (shared != common or full):
-            yield shared[0], pa.concat_tables(tables), places
-            tables, places = [], []
-        shared = common
-        tables.append(table)
-        places.extend(line[3] for line in chosen)
-    if shared is not None:
-        yield shared[0], pa.concat_tables(tables), places
 
 
 def _readme(folder: str, index: pa.Table, metas: list[SegmentMeta]) -> str:

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from manymodels.artifacts.codecs import decode, encode
 from manymodels.artifacts.columns import CODEC, from_table
+from manymodels.artifacts.trust import Trust
 from manymodels.exceptions import DamagedError, NotFoundError, StoreError, StoreFormatError
 from manymodels.partitioning.keys import display
 from manymodels.records import KeyOutcome, SegmentInfo
@@ -246,10 +247,12 @@ class SegmentReader:
 
     Args:
         storage: The store.
+        trust: What the reader trusts; asked of the environment and the user's settings when None.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, trust: Trust | None = None) -> None:
         self._storage = storage
+        self._trust = trust or Trust.of_reader()
         self._open: OrderedDict[str, _Segment] = OrderedDict()
         self._refused: dict[tuple[str, str], tuple[_Stamp, str]] = {}
         self._lock = threading.Lock()
@@ -265,9 +268,12 @@ class SegmentReader:
         Raises:
             DamagedError: The segment is missing, is not the one recorded, ends before the row, or the model
                 cannot be made from its bytes.
+            TrustError: Loading it would run code, which the reader does not trust.
             StoreFormatError: The segment or the model is in a format of a newer version.
         """
-        if self.codec(path, sha256) == CODEC:
+        codec = self.codec(path, sha256)
+        self._trust.check_codec(codec)
+        if codec == CODEC:
             return self.models(path, sha256, [row]).model(0)
         codec, artifact = self.artifact(path, sha256, row)
         try:

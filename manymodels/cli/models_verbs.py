@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from manymodels.cli.app import models
-from manymodels.cli.verb import Call, StoreOption, verb
+from manymodels.cli.verb import Call, StoreOption, TrustOption, verb
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The model set's name.", show_default=False)
@@ -100,12 +100,13 @@ def show(
     key_id: KeyIdOption = None,
     alias: AliasOption = "champion",
     store: StoreOption = ".manymodels",
+    trust: TrustOption = None,
 ) -> None:
     """Show one key's model: what it is, how good, from which rows."""
     from manymodels.exceptions import NotFoundError
     from manymodels.registry import Registry
 
-    registry = Registry.open(store)
+    registry = Registry.open(store, trust=trust)
     history = registry.model_history(name, _one(registry, name, key, key_id))
     live = [row for row in history.versions if alias in row.aliases]
     if not live:
@@ -288,12 +289,13 @@ def export(
     key: KeyOption = None,
     key_id: KeyIdOption = None,
     store: StoreOption = ".manymodels",
+    trust: TrustOption = None,
 ) -> None:
     """Export one key's model as a file, or the whole fleet as a folder that loads without the registry."""
     from manymodels.api import export_models
     from manymodels.registry import Registry
 
-    registry = Registry.open(store)
+    registry = Registry.open(store, trust=trust)
     chosen = _one(registry, name, key, key_id) if key or key_id else None
     count = export_models(registry, name, output, alias=alias, key_id=chosen)
     call.emit(

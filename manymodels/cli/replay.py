@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from manymodels.cli.app import app
-from manymodels.cli.verb import Call, StoreOption, verb
+from manymodels.cli.verb import Call, StoreOption, TrustOption, verb
 
 
 @verb(app, "replay")
@@ -24,6 +24,7 @@ def replay(
         str | None, typer.Option("--key-id", help="The key by its id.", show_default=False)
     ] = None,
     store: StoreOption = ".manymodels",
+    trust: TrustOption = None,
 ) -> int:
     """Run one key of a run again: here, in this process, with the same rows, seed and code, for the debugger."""
     from dataclasses import asdict
@@ -31,7 +32,7 @@ def replay(
     from manymodels.registry import Registry
     from manymodels.training.replay import replay_key
 
-    registry = Registry.open(store)
+    registry = Registry.open(store, trust=trust)
     outcome = replay_key(registry, registry.run(run), key=key, key_id=key_id)
     payload = {**asdict(outcome), "artifact": len(outcome.artifact)}
 

@@ -8,7 +8,7 @@ import typer
 
 from manymodels.cli.app import app
 from manymodels.cli.train import GATE
-from manymodels.cli.verb import Call, JobFile, Sets, verb
+from manymodels.cli.verb import Call, JobFile, Sets, TrustOption, verb
 
 
 @verb(app, "score")
@@ -37,6 +37,7 @@ def score(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="CSV: do not escape texts that look like formulas.")] = False,
     overrides: Sets = None,
+    trust: TrustOption = None,
 ) -> int:  # fmt: skip
     """Bring each key's rows to its own model, in bulk; every row says who served it.
 
@@ -49,7 +50,7 @@ def score(
     from manymodels.scoring.engine import ScoreRequest
     from manymodels.scoring.engine import score as execute
 
-    request = ScoreRequest(output, data, future, alias, run, horizon, overwrite, raw)
+    request = ScoreRequest(output, data, future, alias, run, horizon, overwrite, raw, trust)
     with progress_for(quiet=call.quiet) as progress:
         result = execute(load_job(job, overrides=overrides or ()), request, progress)
 

@@ -17,7 +17,7 @@ import typer
 from manymodels.exceptions import ManyModelsError
 from manymodels.redaction import redact
 
-__all__ = ["Call", "JobFile", "Sets", "StoreOption", "verb"]
+__all__ = ["Call", "JobFile", "Sets", "StoreOption", "TrustOption", "verb"]
 
 JobFile = Annotated[str, typer.Argument(metavar="JOB", help="The job file (YAML).", show_default=False)]
 Sets = Annotated[
@@ -28,6 +28,16 @@ Sets = Annotated[
 StoreOption = Annotated[
     str,
     typer.Option("--store", metavar="PATH", envvar="MANYMODELS_STORE", help="The store: a folder or URL."),
+]
+
+TrustOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trust",
+        metavar="POLICY",
+        help="What to trust of the store: hashes, signed or columns-only; your own settings say (docs/store.md).",
+        show_default=False,
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from manymodels.exceptions import DataError
 from manymodels.redaction import remember_inline, with_placeholders
@@ -269,6 +269,8 @@ _EXPECTED = f"expected one of {' '.join(_FORMATS)} .csv.gz"
 
 
 def _format(path: str) -> Format | None:
+    if "://" in path:
+        path = urlsplit(path).path  # without the query
     name = path.rpartition("/")[2].lower().removesuffix(".gz")
     found = _FORMATS.get(f".{name.rpartition('.')[2]}")
     return None if path.lower().endswith(".gz") and found != "csv" else found

@@ -9,8 +9,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from manymodels.artifacts.code import trusted_code
+from manymodels.artifacts.trust import Trust
 from manymodels.evaluation.spec import EvaluationSpec
-from manymodels.exceptions import StoreFormatError
+from manymodels.exceptions import DamagedError, NotFoundError, StoreFormatError
 from manymodels.job.job import Job
 from manymodels.models.contract import FitSpec
 from manymodels.models.spec import CandidateSpec
@@ -132,22 +134,50 @@ def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None
     storage.write(f"runs/{run_id}/settings.json", json.dumps(content, indent=1).encode())
 
 
-def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
+def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSettings:
     """Read a run's settings.
 
+    Args:
+        storage: The store.
+        record: The run.
+        trust: What the reader trusts: the settings have no ``code`` where none may run.
+
     Raises:
+        DamagedError: The settings name other modules than the registry.
+        TrustError: The run's modules must be signed, and are not.
+        NotFoundError: Garbage collection has removed them, or the run's rows.
         StoreFormatError: They were written in a format that this version does not know.
         StoreError: They could not be read.
     """
-    content = json.loads(storage.read(f"runs/{record.id}/settings.json"))
+    try:
+        content = json.loads(storage.read(f"runs/{record.id}/settings.json"))
+    except NotFoundError:
+        raise NotFoundError(
+            f"the settings of run {record.id} are not in the store: `manymodels store gc` removes those of runs that "
+            "were not finished in time; `manymodels train` starts a new run",
+            run=record.id,
+        ) from None
     if content.get("format") != _FORMAT:
         raise StoreFormatError(
             f"run {record.id} was written in format {content.get('format')!r}, this version knows {_FORMAT}; "
             "use the version of manymodels that started it",
             run=record.id,
         )
+    if (content["code"] or {"sha256": ""})["sha256"] != record.archive:
+        raise DamagedError(
+            f"the settings of run {record.id} name other modules than the registry; nothing of them is used",
+            run=record.id,
+        )
+    code = trusted_code(record.id, record.archive, record.archive_signature, trust)
     job = Job.from_dict(json.loads(record.job))
-    store = PartitionStore.open(storage, record.dataset)
+    try:
+        store = PartitionStore.open(storage, record.dataset)
+    except NotFoundError:
+        raise NotFoundError(
+            f"the rows of run {record.id} are not in the store any more: `manymodels store gc` removes those that "
+            "`retention.datasets` does not keep; its models can still be loaded",
+            run=record.id,
+        ) from None
     spec: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["spec"].items()
     }
@@ -160,7 +190,7 @@ def load_settings(storage: Storage, record: RunRecord) -> RunSettings:
         evaluation=job.evaluation,
         metric=content["metric"],
         seed=job.training.seed,
-        code=CodeSnapshot(**content["code"]) if content["code"] else None,
+        code=None if code is None else CodeSnapshot(code, record.archive),
         max_rows=RowLimit.of(job),
         min_gain=job.promotion.min_gain,
     )

@@ -30,6 +30,7 @@ from manymodels.partitioning.store import (
     FORMAT,
     MANIFEST,
     MANIFEST_COLUMNS,
+    USED,
     Details,
     PartitionStore,
     folder_of,
@@ -80,7 +81,7 @@ def split(
     layout = _layout(source, data, roles)
     memo = _memo_path(source, layout)
     known = None if memo is None else _known(storage, memo)
-    if known is not None:
+    if known is not None and _mark_used(known):
         return known
     folder = storage.scratch()
     try:
@@ -100,9 +101,17 @@ def split(
         shutil.rmtree(folder, ignore_errors=True)
         if not storage.is_local:
             storage.delete(_uploads(folder))
+    _mark_used(store)
     if memo is not None:
         storage.write(memo, _memo(store))
     return store
+
+
+def _mark_used(store: PartitionStore) -> bool:
+    """Note that somebody is about to use the rows, which keeps garbage collection away; whether they are there still."""
+    folder = folder_of(store.fingerprint)
+    store.storage.write(f"{folder}/{USED}", b"")
+    return store.storage.exists(f"{folder}/{MANIFEST}")
 
 
 def split_in_memory(source: Source, data: DataSpec, roles: Roles) -> MemoryRows:

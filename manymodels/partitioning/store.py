@@ -26,10 +26,12 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "MANIFEST_COLUMNS",
+    "USED",
     "Details",
     "PartitionStore",
     "Partitions",
     "cut_rows",
+    "folder_of",
 ]
 
 FORMAT = 1
@@ -37,6 +39,8 @@ FORMAT = 1
 
 MANIFEST = "manifest.parquet"
 DETAILS = "details.json"
+USED = "used"
+"""An empty file, written again whenever somebody is about to use the rows: its time says when that was."""
 
 MANIFEST_COLUMNS: dict[str, pa.DataType] = {
     "key_id": pa.string(),
@@ -247,10 +251,12 @@ class PartitionStore(Partitions):
         Raises:
             DamagedError: It is missing or cannot be read.
         """
-        filesystem, root = self.storage.filesystem()
         path = f"{folder_of(self.fingerprint)}/{MANIFEST}"
+        filesystem, full = self.storage.locate(path)
         try:
-            return pq.read_table(f"{root}/{path}", filesystem=filesystem, page_checksum_verification=True)
+            return self.storage.patiently(
+                lambda: pq.read_table(full, filesystem=filesystem, page_checksum_verification=True)
+            )
         except (OSError, pa.ArrowException) as error:
             raise _damaged(self.storage, path, error) from error
 
@@ -327,9 +333,13 @@ def _ranges(begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> np
 
 def _row_group(storage: Storage, path: str, group: int, names: list[str]) -> pa.Table:
     metadata = _part(storage, path)
-    try:
+
+    def read() -> pa.Table:
         with _opened(storage, path, metadata) as file:
             return file.read_row_group(group, columns=names, use_threads=False)
+
+    try:
+        return storage.patiently(read)
     except (OSError, pa.ArrowException, IndexError) as error:
         raise _damaged(storage, path, error) from error
 
@@ -344,14 +354,18 @@ def _part(storage: Storage, path: str) -> Any:
 @lru_cache(maxsize=256)
 def _metadata(storage: Storage, path: str) -> Any:
     """A part's footer; parts are immutable and named by content, so it stays true."""
-    with _opened(storage, path, None) as file:
-        return file.metadata
+
+    def read() -> Any:
+        with _opened(storage, path, None) as file:
+            return file.metadata
+
+    return storage.patiently(read)
 
 
 def _opened(storage: Storage, path: str, metadata: Any) -> pq.ParquetFile:
-    filesystem, root = storage.filesystem()
+    filesystem, full = storage.locate(path)
     return pq.ParquetFile(
-        f"{root}/{path}",
+        full,
         filesystem=filesystem,
         metadata=metadata,
         memory_map=storage.is_local,

@@ -8,7 +8,9 @@ from manymodels.registry.records import (
     AliasDecision,
     AliasEvent,
     AliasMove,
+    CompactReport,
     DamagedSegment,
+    GcReport,
     ModelHistory,
     ModelRow,
     ModelSetRecord,
@@ -19,16 +21,20 @@ from manymodels.registry.records import (
     RunState,
     ScoreRecord,
     Signature,
+    UnusableModel,
     VerifyReport,
 )
 from manymodels.registry.registry import Registry
+from manymodels.registry.store import adopt_store, migrate
 
 __all__ = [
     "LATEST",
     "AliasDecision",
     "AliasEvent",
     "AliasMove",
+    "CompactReport",
     "DamagedSegment",
+    "GcReport",
     "ModelHistory",
     "ModelRow",
     "ModelSetRecord",
@@ -40,6 +46,9 @@ __all__ = [
     "RunState",
     "ScoreRecord",
     "Signature",
+    "UnusableModel",
     "VerifyReport",
+    "adopt_store",
+    "migrate",
     "rebuild",
 ]

@@ -15,7 +15,7 @@ from manymodels.registry.fleets import as_of, pointed_at
 from manymodels.registry.publishing import apply_moves, count_moves
 from manymodels.registry.records import LATEST, AliasEvent
 from manymodels.registry.runs import make_aliases
-from manymodels.registry.schema import alias_events, alias_moves, aliases, keys, runs, versions
+from manymodels.registry.schema import alias_events, alias_moves, aliases, keys, runs, segments, versions
 from manymodels.registry.staging import undoing, wanted
 
 __all__ = ["Aliases", "undo"]
@@ -99,6 +99,7 @@ class Aliases(Events):
                 .where(target.c.run.is_distinct_from(current.c.run))
             )
             connection.execute(sa.insert(alias_moves).from_select(["event", "key", "before", "after"], moves))
+            _refuse_given_up(connection, event)
             apply_moves(self._db, connection, event, moving)
             count_moves(connection, event)
             return event_record(connection.execute(event_select.where(alias_events.c.id == event)).one())
@@ -189,6 +190,7 @@ class Aliases(Events):
                 sa.insert(alias_moves).from_select(["event", "key", "before", "after", "undoes"], moves)
             )
             undo(connection, event)
+            _refuse_given_up(connection, event)
             apply_moves(self._db, connection, event, moving)
             count_moves(connection, event)
             return event_record(connection.execute(event_select.where(alias_events.c.id == event)).one())
@@ -268,6 +270,26 @@ class Aliases(Events):
             .subquery()
         )
         return sa.select(ranked.c.event, ranked.c.key, ranked.c.before).where(ranked.c.place <= steps)
+
+
+def _refuse_given_up(connection: sa.Connection, event: int) -> None:
+    """Refuse an event that would point an alias at a model that garbage collection has given up."""
+    lost = (
+        sa.select(sa.func.count())
+        .select_from(
+            alias_moves.join(
+                versions,
+                sa.and_(versions.c.key == alias_moves.c.key, versions.c.run == alias_moves.c.after),
+            ).join(segments, segments.c.id == versions.c.segment)
+        )
+        .where(alias_moves.c.event == event, segments.c.retired.is_not(None))
+    )
+    count = connection.execute(lost).scalar_one()
+    if count:
+        raise NotFoundError(
+            f"the alias would point at {count:,} models that `manymodels store gc` has given up; nothing was moved; "
+            "`manymodels models history` shows what there is"
+        )
 
 
 def undo(connection: sa.Connection, event: int) -> None:

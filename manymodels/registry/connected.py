@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from manymodels.artifacts.trust import Trust
 from manymodels.exceptions import NotFoundError
 from manymodels.registry.columns import digests
 from manymodels.registry.database import Database
@@ -33,10 +34,12 @@ class Connected:
 
     Attributes:
         storage: The store's files.
+        trust: What the reader trusts.
     """
 
-    def __init__(self, storage: Storage, database: Database) -> None:
+    def __init__(self, storage: Storage, database: Database, trust: Trust | None = None) -> None:
         self.storage = storage
+        self.trust = trust or Trust.of_reader()
         self._db = database
 
     def _model_set(self, connection: sa.Connection, name: str, *, lock: bool = False) -> int:
@@ -124,6 +127,8 @@ def run_record(row: sa.Row[*tuple[Any, ...]]) -> RunRecord:
         job=row.job,
         job_hash=row.job_hash,
         code_hash=row.code_hash,
+        archive=row.archive,
+        archive_signature=row.archive_signature,
         libraries=json.loads(row.libraries),
         dataset=row.dataset,
         batches=row.batches,

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.schema import CreateTable
 
-from manymodels.exceptions import RegistryError, UsageError
+from manymodels.exceptions import RegistryError, TrustError, UsageError
 from manymodels.registry.faults import describe, is_passing
 
 __all__ = ["Database", "network_file_system", "parse_url", "sqlite_url"]
@@ -85,13 +85,15 @@ class Database:
     Args:
         url: Where it is.
         wait: Seconds to wait for it when it is busy or away.
+        read_only: Refuse to write, because it serves a store that is not ours.
 
     Raises:
         RegistryError: SQLite on a network file system, or the PostgreSQL driver is not installed.
     """
 
-    def __init__(self, url: sa.URL, *, wait: float = WAIT) -> None:
+    def __init__(self, url: sa.URL, *, wait: float = WAIT, read_only: bool = False) -> None:
         self.url = url
+        self.read_only = read_only
         self.wait = wait
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.place = str(url.database) if self.is_sqlite else url.render_as_string(hide_password=True)
@@ -118,8 +120,14 @@ class Database:
 
         Raises:
             ConflictError: Something that must be unique is there already.
+            TrustError: The database serves a store that is not ours.
             RegistryError: The database could not be used in the time given.
         """
+        if self.read_only:
+            raise TrustError(
+                f"the registry {self.place} is of a store that was made elsewhere, and read-only until "
+                "`manymodels store adopt`"
+            )
         return self._transact(work, writes=True)
 
     def _transact(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
@@ -222,7 +230,7 @@ class Database:
                 f"an SQLite registry must be on a disk of this host, and {path} is on a network file system "
                 f"({kind}); give the store a PostgreSQL `registry`"
             )
-        writable = os.access(path.parent, os.W_OK)
+        writable = os.access(path.parent, os.W_OK) and not self.read_only
         engine = sa.create_engine(
             self.url if writable else _read_only(path),
             connect_args={"timeout": self.wait},

@@ -35,6 +35,11 @@ class Driver:
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
 
     @classmethod
+    def nobody(cls) -> Driver:
+        """No process: what is over, or was restored from files."""
+        return cls("", 0, 0.0)
+
+    @classmethod
     def from_json(cls, text: str) -> Driver:
         """What ``to_json`` wrote."""
         return cls(**json.loads(text))
@@ -49,6 +54,8 @@ class Driver:
         Args:
             silent: Seconds since its last heartbeat.
         """
+        if not self.host:
+            return False
         if self.host != socket.gethostname():
             return silent < SILENCE
         try:

@@ -35,10 +35,13 @@ from manymodels.registry.schema import (
 __all__ = ["EVENT_FORMAT", "FOLDER", "RUN_FIELDS", "Events", "event_record", "event_select"]
 
 FOLDER = "aliases"
-EVENT_FORMAT = 1
+EVENT_FORMAT = 2
+"""The newest format; all from 1 on are read. 2 has segments that are ``retired``."""
+
 RUN_FIELDS = (
     "run_id", "number", "task", "state", "job", "job_hash", "code_hash", "evaluation", "libraries", "dataset", "batches",
-    "counts", "reason", "started", "heartbeat", "ended", "seconds", "startup_seconds", "outcomes_path", "promoted",
+    "counts", "reason", "started", "heartbeat", "ended", "seconds", "startup_seconds", "outcomes_path", "promoted", "archive",
+    "archive_signature",
 )  # fmt: skip
 """Columns of ``runs`` that a publication's file carries."""
 
@@ -90,10 +93,11 @@ class Events(Connected):
         pending = sa.select(alias_events.c.id).where(~alias_events.c.written).order_by(alias_events.c.id)
         try:
             for number in self._db.read(lambda connection: connection.execute(pending).scalars().all()):
-                content = self._db.read(_rendering(number))
-                self.storage.write(f"{FOLDER}/{number}.json", content)
-                done = sa.update(alias_events).where(alias_events.c.id == number).values(written=True)
-                self._db.write(_executing(done))
+                done = False
+                while not done:
+                    content, stamp = self._db.read(_rendering(number))
+                    self.storage.write(f"{FOLDER}/{number}.json", content)
+                    done = self._db.write(_marking(number, stamp))
         except (StoreError, RegistryError) as error:
             _log.warning("the record of an alias change is not in the store's files yet: %s", error)
 
@@ -147,18 +151,36 @@ def event_record(row: sa.Row[*tuple[Any, ...]]) -> AliasEvent:
     )
 
 
-def _executing(statement: sa.Update) -> Callable[[sa.Connection], None]:
-    def work(connection: sa.Connection) -> None:
-        connection.execute(statement)
+_Stamp = tuple[int, int, int | None]
+"""What of a publication can change later: its run's segments, those out of use, and when the last one was retired."""
+
+
+def _stamp(connection: sa.Connection, run: int | None) -> _Stamp:
+    retired = segments.c.retired
+    statement = sa.select(sa.func.count(), sa.func.count(retired), sa.func.max(retired))
+    found = connection.execute(statement.where(segments.c.run == run)).one()
+    return found[0], found[1], found[2]
+
+
+def _marking(number: int, stamp: _Stamp) -> Callable[[sa.Connection], bool]:
+    """Note that an event's file is written, unless the event changed meanwhile."""
+
+    def work(connection: sa.Connection) -> bool:
+        mine = alias_events.c.id == number
+        run = connection.execute(sa.select(alias_events.c.run).where(mine).with_for_update()).scalar_one()
+        if _stamp(connection, run) != stamp:
+            return False
+        connection.execute(sa.update(alias_events).where(mine).values(written=True))
+        return True
 
     return work
 
 
-def _rendering(number: int) -> Callable[[sa.Connection], bytes]:
-    def work(connection: sa.Connection) -> bytes:
+def _rendering(number: int) -> Callable[[sa.Connection], tuple[bytes, _Stamp]]:
+    def work(connection: sa.Connection) -> tuple[bytes, _Stamp]:
         row = connection.execute(event_select.where(alias_events.c.id == number)).one()
         content: dict[str, Any] = {
-            "format": EVENT_FORMAT,
+            "format": EVENT_FORMAT if row.run is not None else 1,
             "event": number,
             "kind": row.kind,
             "model_set": row.model_set_name,
@@ -171,7 +193,9 @@ def _rendering(number: int) -> Callable[[sa.Connection], bytes]:
         }
         if row.run is not None:
             content.update(_publication(connection, row.run))
-        return json.dumps(content, separators=(",", ":")).encode()
+            if not any("retired" in file for file in content["segments"]):
+                content["format"] = 1  # older versions read it
+        return json.dumps(content, separators=(",", ":")).encode(), _stamp(connection, row.run)
 
     return work
 
@@ -225,6 +249,8 @@ def _publication(connection: sa.Connection, run: int) -> dict[str, Any]:
                 "bytes": file.bytes,
                 "codec": file.codec,
                 "batch": file.batch,
+                "signature": file.signature,
+                **({} if file.retired is None else {"retired": file.retired}),
             }
             for file in connection.execute(files)
         ],

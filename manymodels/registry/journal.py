@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from manymodels.artifacts.trust import sign
 from manymodels.exceptions import ConflictError, RegistryError
 from manymodels.records import BatchReceipt, SegmentInfo
 from manymodels.registry.columns import digests, looked_up, storable, storable_column
@@ -52,6 +54,7 @@ class Journal(Connected):
         outcomes: pa.Table = receipt.outcomes
         trained = outcomes.filter(pc.equal(outcomes.column("state"), "trained"))
         failed = outcomes.filter(pc.equal(outcomes.column("state"), "failed"))
+        signed = [replace(file, signature=sign(file.sha256)) for file in receipt.segments]
         tries = 0
 
         def work(connection: sa.Connection) -> bool:
@@ -81,7 +84,7 @@ class Journal(Connected):
                     worker=storable(receipt.worker),
                 )
             )
-            paths = add_segments(connection, run.id, receipt.batch, receipt.segments)
+            paths = add_segments(connection, run.id, receipt.batch, signed)
             add_versions(self._db, connection, run.model_set, run.id, trained, paths)
             _add_failures(self._db, connection, run.model_set, run.id, failed)
             return True
@@ -90,9 +93,14 @@ class Journal(Connected):
 
 
 def add_segments(
-    connection: sa.Connection, run: int, batch: int, files: Iterable[SegmentInfo]
+    connection: sa.Connection,
+    run: int,
+    batch: int,
+    files: Iterable[SegmentInfo],
+    *,
+    retired: int | None = None,
 ) -> dict[str, int]:
-    """Add the segments of one of a run's batches; path to id."""
+    """Add the segments of one of a run's batches, in use or ``retired``; path to id."""
     found: dict[str, int] = {}
     for file in files:
         statement = (
@@ -105,6 +113,8 @@ def add_segments(
                 rows=file.rows,
                 bytes=file.bytes,
                 codec=file.codec,
+                signature=file.signature,
+                retired=retired,
             )
             .returning(segments.c.id)
         )

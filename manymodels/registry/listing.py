@@ -350,6 +350,7 @@ def _versions(connection: sa.Connection, model_set: int, key: int) -> Iterable[M
             runs.c.ended,
             segments.c.path,
             segments.c.sha256,
+            segments.c.retired,
             candidates.c.name.label("candidate_name"),
         )
         .join(runs, runs.c.id == versions.c.run)
@@ -371,6 +372,7 @@ def _versions(connection: sa.Connection, model_set: int, key: int) -> Iterable[M
             segment=line.path,
             segment_row=line.segment_row,
             sha256=line.sha256.hex(),
+            retired=None if line.retired is None else moment(line.retired),
             aliases=tuple(sorted(names.get(line.run, ()))),
         )
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from manymodels.artifacts.segments import SegmentReader
-from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError
+from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError, TrustError
 from manymodels.partitioning.keys import canonical_array, decode, display
 from manymodels.records import SegmentInfo
+from manymodels.registry.adoption import adopt, is_adopted
 from manymodels.registry.aliases import undo
 from manymodels.registry.columns import digests, storable
 from manymodels.registry.connected import CHAMPION, Connected, micros_now
@@ -27,7 +29,7 @@ from manymodels.registry.migrations import revision_of
 from manymodels.registry.publishing import apply_moves, count_moves, settle, show_versions
 from manymodels.registry.records import LATEST, RebuildReport
 from manymodels.registry.runs import add_keys, make_aliases
-from manymodels.registry.schema import alias_events, alias_moves, keys, model_sets, runs
+from manymodels.registry.schema import alias_events, alias_moves, keys, model_sets, runs, versions
 from manymodels.registry.staging import incoming_keys, incoming_moves, undoing
 from manymodels.registry.store import (
     StoreMarker,
@@ -60,6 +62,7 @@ def rebuild(storage: Storage, registry: str | None = None, *, wait: float = WAIT
         NotFoundError: There is no store.
         StoreFormatError: The store's files are of a newer format.
         StoreError: An event's file is damaged.
+        TrustError: The store was made elsewhere, and not adopted.
         RegistryError: The database holds a registry, or a run is being driven, or it could not be used.
     """
     marker = _marker(storage)
@@ -67,6 +70,8 @@ def rebuild(storage: Storage, registry: str | None = None, *, wait: float = WAIT
     if marker is None and not events:
         raise NotFoundError(f"no store at {storage.root}: neither store.json nor {FOLDER}/ is there")
     store_id = uuid.uuid4().hex if marker is None else marker.store_id
+    if marker is not None and not is_adopted(store_id, storage):
+        raise TrustError(f"the store {storage.root} was made elsewhere; `manymodels store adopt` it first")
     kept = registry or (None if marker is None else marker.registry)
     url = database_url(storage, kept)
     target = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
@@ -94,6 +99,7 @@ def rebuild(storage: Storage, registry: str | None = None, *, wait: float = WAIT
     database.close()
     if target is not None:
         _replace(Path(str(url.database)), target)
+    adopt(store_id, storage)
     write_marker(storage, StoreMarker(store_id, without_secrets(kept)))
     return report
 
@@ -139,6 +145,7 @@ class _Restoring:
         models: Model set to its id.
         numbers: Model set to the ids of its runs, by their numbers.
         known: Model set to the keys that it has already.
+        paths: Run to its segments' ids, by their paths.
         damaged: Segments that could not be read.
         versions: Models restored.
     """
@@ -148,18 +155,22 @@ class _Restoring:
     models: dict[str, int] = field(default_factory=dict)
     numbers: dict[str, dict[int, int]] = field(default_factory=dict)
     known: dict[str, set[str]] = field(default_factory=dict)
+    paths: dict[str, dict[str, int]] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     versions: int = 0
 
     def run(self, connection: sa.Connection, events: list[dict[str, Any]]) -> RebuildReport:
         """Restore everything into an empty registry."""
         self.__dict__.update(
-            models={}, numbers={}, known={}, damaged=[], versions=0
+            models={}, numbers={}, known={}, paths={}, damaged=[], versions=0
         )  # it may run more than once
         published = [event for event in events if event["kind"] == "publish"]
         # A run's id must be above those of the model set's earlier runs.
         for event in sorted(published, key=lambda event: (event["model_set"], event["run"]["number"])):
             self._add_run(connection, event)
+        # Only now all keys are known: the files of models that were given up may be gone, and their keys with them.
+        for event in published:
+            self._add_given_up(connection, event)
         for event in events:
             self._replay(connection, event)
         if not self.database.is_sqlite and events:
@@ -175,22 +186,24 @@ class _Restoring:
             self.models[name] = int(connection.execute(made).scalar_one())
             make_aliases(connection, self.models[name], (CHAMPION, LATEST))
         owner = self.models[name]
-        values = {column: event["run"][column] for column in RUN_FIELDS}
+        # Events of earlier versions have no archive.
+        values = {column: event["run"].get(column, "") for column in RUN_FIELDS}
         add = sa.insert(runs).values(
             **values,
             model_set=owner,
             token=uuid.uuid4().hex,
             published=False,
             cancel_requested=False,
-            driver=Driver("", 0, 0.0).to_json(),
+            driver=Driver.nobody().to_json(),
         )
         run = int(connection.execute(add.returning(runs.c.id)).scalar_one())
         self.numbers.setdefault(name, {})[event["run"]["number"]] = run
         paths: dict[str, int] = {}
         for file in event["segments"]:
-            batch = file["batch"]
-            info = SegmentInfo(**{key: value for key, value in file.items() if key != "batch"})
-            paths |= add_segments(connection, run, batch, [info])
+            known = {entry.name: file[entry.name] for entry in fields(SegmentInfo) if entry.name in file}
+            info = SegmentInfo(**known)
+            paths |= add_segments(connection, run, file["batch"], [info], retired=file.get("retired"))
+        self.paths[event["run"]["run_id"]] = paths
         trained, spelled = self._read_segments(event)
         self._add_keys(connection, name, [*spelled, *event["keys"]])
         if trained is not None:
@@ -205,6 +218,8 @@ class _Restoring:
         spelled: list[list[str]] = []
         known = self.known.setdefault(event["model_set"], set())
         for file in event["segments"]:
+            if "retired" in file:
+                continue
             try:
                 whole = reader.read_table(file["path"], None, sha256=file["sha256"])
             except StoreError as error:
@@ -221,6 +236,32 @@ class _Restoring:
                     if key_id not in known:
                         spelled.append(["", key_id, form.hex(), display(decode(form), names)])
         return (pa.concat_tables(tables) if tables else None), spelled
+
+    def _add_given_up(self, connection: sa.Connection, event: Mapping[str, Any]) -> None:
+        """Restore the record of models that garbage collection has given up, from the run's outcomes."""
+        retired = {file["path"] for file in event["segments"] if "retired" in file}
+        if not retired:
+            return
+        name = event["model_set"]
+        owner, run = self.models[name], self.numbers[name][event["run"]["number"]]
+        try:
+            outcomes = pq.read_table(pa.BufferReader(self.storage.read(event["run"]["outcomes_path"])))
+        except (StoreError, NotFoundError, pa.ArrowException) as error:
+            self.damaged.append(f"the outcomes of run {event['run']['run_id']} could not be read: {error}")
+            return
+        there = sa.select(keys.c.level, keys.c.key_id).join(versions, versions.c.key == keys.c.id)
+        present = {
+            (level, key_id.hex()) for level, key_id in connection.execute(there.where(versions.c.run == run))
+        }
+        known = sa.select(keys.c.level, keys.c.key_id).where(keys.c.model_set == owner)
+        missing = {(level, key_id.hex()) for level, key_id in connection.execute(known)} - present
+        lines = zip(
+            *(outcomes.column(column).to_pylist() for column in ("level", "key_id", "segment")), strict=True
+        )
+        lost = [(level, key_id) in missing and segment in retired for level, key_id, segment in lines]
+        given_up = outcomes.filter(pa.array(lost, pa.bool_()))
+        add_versions(self.database, connection, owner, run, given_up, self.paths[event["run"]["run_id"]])
+        self.versions += given_up.num_rows
 
     def _add_keys(self, connection: sa.Connection, model_set: str, lines: Iterable[list[str]]) -> None:
         known = self.known.setdefault(model_set, set())

@@ -14,8 +14,10 @@ __all__ = [
     "AliasDecision",
     "AliasEvent",
     "AliasMove",
+    "CompactReport",
     "DamagedSegment",
     "EventKind",
+    "GcReport",
     "ModelHistory",
     "ModelRow",
     "ModelSetRecord",
@@ -26,6 +28,7 @@ __all__ = [
     "RunState",
     "ScoreRecord",
     "Signature",
+    "UnusableModel",
     "VerifyReport",
 ]
 
@@ -50,6 +53,8 @@ class RunRecord:
         job: The job, JSON.
         job_hash: Fingerprint of the job.
         code_hash: Fingerprint of code and libraries.
+        archive: SHA-256 of the archive of the user's modules; empty without one.
+        archive_signature: Of that, hex; empty when it is not signed.
         libraries: Library to version.
         dataset: Fingerprint of the partition store.
         batches: Batches that the run needs.
@@ -74,6 +79,8 @@ class RunRecord:
     job: str = field(repr=False)
     job_hash: str = field(repr=False)
     code_hash: str = field(repr=False)
+    archive: str = field(repr=False)
+    archive_signature: str = field(repr=False)
     libraries: Mapping[str, str] = field(repr=False)
     dataset: str = field(repr=False)
     batches: int
@@ -209,6 +216,7 @@ class ModelRow:
         segment_row: Its row in that file.
         sha256: Of that file, hex.
         aliases: Aliases that point at it, sorted.
+        retired: Since when garbage collection has given it up, UTC; None when it is to be had.
     """
 
     version: int
@@ -223,6 +231,7 @@ class ModelRow:
     segment_row: int = field(repr=False)
     sha256: str = field(repr=False)
     aliases: tuple[str, ...]
+    retired: dt.datetime | None
 
 
 @dataclass(frozen=True)
@@ -333,7 +342,7 @@ class ScoreRecord:
 
 @dataclass(frozen=True)
 class DamagedSegment:
-    """A segment that cannot be served.
+    """A segment that cannot be served, or a run's archive of modules, which has no models.
 
     Attributes:
         path: Relative to the store's root.
@@ -351,6 +360,23 @@ class DamagedSegment:
 
 
 @dataclass(frozen=True)
+class UnusableModel:
+    """A model that its segment holds unharmed, and that cannot be loaded here.
+
+    Attributes:
+        path: The segment's, relative to the store's root.
+        row: The model's row in it; None when it concerns all of them.
+        key: Its key, as people write it.
+        problem: Why.
+    """
+
+    path: str
+    row: int | None
+    key: str
+    problem: str
+
+
+@dataclass(frozen=True)
 class VerifyReport:
     """What ``store verify`` found.
 
@@ -358,11 +384,61 @@ class VerifyReport:
         segments: Segments of published runs.
         bytes: Their size.
         damaged: Those that are missing or not what was recorded.
+        loaded: Models that could be loaded; None when that was not tried.
+        unusable: Models that could not.
     """
 
     segments: int
     bytes: int
     damaged: tuple[DamagedSegment, ...]
+    loaded: int | None
+    unusable: tuple[UnusableModel, ...]
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What ``store gc`` did, or would do.
+
+    Attributes:
+        applied: Whether it was done.
+        grace: Seconds that files stay after they fell out of use.
+        retired: Segments whose models have just been given up: ``segments``, ``models``, ``bytes``.
+        removed: Kind to ``files`` and ``bytes`` of what was removed. Kinds: ``segments`` (given up before),
+            ``attempts`` (segments and outcomes of attempts that lost), ``runs`` (those that can no longer be resumed),
+            ``datasets`` (rows that no run needs), ``scores`` (parts of scorings that died), ``temporary``.
+        waiting: ``files`` and ``bytes`` that are out of use, within the grace period.
+        paths: What was removed: relative to the store's root, but for ``scores``.
+    """
+
+    applied: bool
+    grace: float
+    retired: Mapping[str, int]
+    removed: Mapping[str, Mapping[str, int]]
+    waiting: Mapping[str, int]
+    paths: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class CompactReport:
+    """What ``store compact`` did, or would do.
+
+    Attributes:
+        applied: Whether it was done.
+        segments: Segments that were rewritten.
+        bytes: Their size.
+        into: Segments that were written instead; None before it is done.
+        into_bytes: Their size; an estimate before it is done.
+        models: Models that stay.
+        given_up: Models that do not.
+    """
+
+    applied: bool
+    segments: int
+    bytes: int
+    into: int | None
+    into_bytes: int
+    models: int
+    given_up: int
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import pyarrow as pa
 import sqlalchemy as sa
 
+from manymodels.artifacts.trust import sign
 from manymodels.exceptions import ConflictError, NotFoundError, RegistryError
 from manymodels.registry.columns import digests, storable, storable_column
 from manymodels.registry.connected import CHAMPION, Connected, micros_now, run_record, run_select
@@ -39,6 +40,7 @@ class RunLog(Connected):
         dataset: str,
         keys: pa.Table,
         batches: int,
+        archive: str = "",
         write: Callable[[str], None] = lambda run_id: None,
     ) -> RunRecord:
         """Register a run; its number is the next one of the model set.
@@ -53,6 +55,7 @@ class RunLog(Connected):
             dataset: Fingerprint of the partition store.
             keys: All keys of the data set, and the rungs: ``key_id``, ``canonical``, ``display``, ``level``.
             batches: Batches that the run needs.
+            archive: SHA-256 of the archive of the user's modules; empty without one.
             write: Called with the run's id before anybody can see the run: writes what a resume needs.
 
         Raises:
@@ -74,6 +77,8 @@ class RunLog(Connected):
             "job": job,
             "job_hash": job_hash,
             "code_hash": code_hash,
+            "archive": archive,
+            "archive_signature": sign(archive) if archive else "",
             "evaluation": _evaluation(job),
             "libraries": json.dumps(dict(libraries)),
             "dataset": dataset,
@@ -197,6 +202,13 @@ class RunLog(Connected):
             if row.published:
                 raise ConflictError(
                     f"run {run_id} is published already; `manymodels train` starts a new one", run=run_id
+                )
+            gone = sa.select(segments.c.id).where(segments.c.run == row.id, segments.c.retired.is_not(None))
+            if connection.execute(gone.limit(1)).first() is not None:
+                raise ConflictError(
+                    f"run {run_id} cannot be resumed: `manymodels store gc` gave up its models; "
+                    "`manymodels train` starts a new one",
+                    run=run_id,
                 )
             driver = Driver.from_json(row.driver)
             now = micros_now()

@@ -32,7 +32,7 @@ __all__ = [
     "versions",
 ]
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration: what the database's ``alembic_version`` must say."""
 
 metadata = sa.MetaData(
@@ -74,6 +74,10 @@ runs = sa.Table(
     sa.Column("job", sa.Text, nullable=False),
     sa.Column("job_hash", sa.Text, nullable=False),
     sa.Column("code_hash", sa.Text, nullable=False),
+    sa.Column(
+        "archive", sa.Text, nullable=False
+    ),  # SHA-256 of the archive of the user's modules; empty without one
+    sa.Column("archive_signature", sa.Text, nullable=False),
     sa.Column("evaluation", sa.Text, nullable=False),  # metrics of runs that differ here do not compare
     sa.Column("libraries", sa.Text, nullable=False),
     sa.Column("dataset", sa.Text, nullable=False),
@@ -128,6 +132,10 @@ segments = sa.Table(
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("codec", sa.Text, nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),  # of the SHA-256, hex; empty when it is not signed
+    sa.Column(
+        "retired", sa.BigInteger
+    ),  # since when nothing is served from it any more: its file may be gone
 )
 
 candidates = sa.Table(
@@ -241,5 +249,7 @@ scores = sa.Table(
     sa.Column("ended", sa.BigInteger),
     sa.Column("seconds", sa.Double),
     sa.Column("startup_seconds", sa.Double),
+    sa.Column("driver", sa.Text, nullable=False),
+    sa.Column("heartbeat", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("model_set", "number"),
 )

@@ -10,12 +10,33 @@ from typing import Any
 import sqlalchemy as sa
 
 from manymodels.exceptions import NotFoundError, UsageError
+from manymodels.redaction import redact
 from manymodels.registry.columns import storable
 from manymodels.registry.connected import Connected, micros_now, moment
+from manymodels.registry.drivers import Driver
 from manymodels.registry.records import RunState, ScoreRecord
 from manymodels.registry.schema import model_sets, runs, scores
+from manymodels.storage import Storage
 
-__all__ = ["Scores"]
+__all__ = ["CLAIM", "ONE_FILE", "OUTPUT_MANIFEST", "Scores", "staging_of"]
+
+OUTPUT_MANIFEST = "_manifest.json"
+"""Written last into an output folder: it lists the parts, and a folder without it is not finished."""
+
+CLAIM = "claim.json"
+"""In the folder where an output is in the making: says who makes it."""
+
+ONE_FILE = (".parquet", ".csv")
+"""How outputs end that are one file."""
+
+
+def staging_of(output: str, score_id: str) -> str:
+    """The folder where an output is in the making: beside it on a disk, inside it where nothing can be renamed."""
+    place = Storage.at(output)
+    if place.is_local:
+        return f"{place.root}.{score_id}.partial"
+    return f"{place.root}.partial" if output.lower().endswith(ONE_FILE) else f"{place.root}/_scoring"
+
 
 _select = (
     sa.select(*scores.c, model_sets.c.name, runs.c.run_id)
@@ -52,6 +73,7 @@ class Scores(Connected):
         if (alias is None) == (run_id is None):
             raise UsageError("a scoring is served by an alias or by a run")
         token = uuid.uuid4().hex
+        now = micros_now()
 
         def work(connection: sa.Connection) -> ScoreRecord:
             mine = connection.execute(_select.where(scores.c.token == token)).first()
@@ -70,17 +92,24 @@ class Scores(Connected):
                         alias=alias,
                         run=None if run_id is None else self._run(connection, run_id).id,
                         input=input,
-                        output=storable(output),
+                        output=storable(redact(output)),
                         state="running",
                         reason="",
                         counts="{}",
-                        started=micros_now(),
+                        started=now,
+                        driver=Driver.here().to_json(),
+                        heartbeat=now,
                     )
                 )
                 mine = connection.execute(_select.where(scores.c.token == token)).one()
             return _record(mine)
 
         return self._db.write(work)
+
+    def touch_score(self, score_id: str) -> None:
+        """Record that the scoring's driver is alive."""
+        statement = sa.update(scores).where(scores.c.score_id == score_id).values(heartbeat=micros_now())
+        self._db.write(lambda connection: connection.execute(statement))
 
     def resume_score(self, score_id: str) -> bool:
         """Record that a scoring goes on that was stopped; False when there is none of this id, or it was finished.
@@ -92,7 +121,9 @@ class Scores(Connected):
         statement = (
             sa.update(scores)
             .where(scores.c.score_id == score_id, scores.c.state.in_(stopped))
-            .values(state="running", reason="", ended=None)
+            .values(
+                state="running", reason="", ended=None, driver=Driver.here().to_json(), heartbeat=micros_now()
+            )
         )
         return bool(self._db.write(lambda connection: connection.execute(statement).rowcount))
 

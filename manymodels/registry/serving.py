@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from manymodels.artifacts.code import import_from, run_code
+from manymodels.artifacts.code import ensure_code, import_from, trusted_code
 from manymodels.exceptions import DamagedError, NotFoundError, UsageError
 from manymodels.registry.columns import digests, hex_ids, looked_up
 from manymodels.registry.connected import CHAMPION
@@ -104,6 +104,7 @@ class Serving(KeyColumns):
         Raises:
             UsageError: Both an alias and a run.
             NotFoundError: The model set, alias or run is not there.
+            TrustError: A segment must be signed, and is not.
             RegistryError: The database could not be used.
         """
         if alias is not None and run_id is not None:
@@ -118,17 +119,27 @@ class Serving(KeyColumns):
             same = ("key_id", "level", "canonical", "display", "candidate", "metric", "cutoff", "segment_row")
             fleet = read_fleet(self._db, connection, chosen, (*same, "key", "run", "segment"))
             facts = run_facts(connection, owner, "number", "run_id")
-            files = sa.select(segments.c.id, segments.c.path, segments.c.sha256).join(
-                runs, runs.c.id == segments.c.run
-            )
+            files = sa.select(segments).join(runs, runs.c.id == segments.c.run)
+            in_use = files.where(runs.c.model_set == owner, segments.c.retired.is_(None))
             paths, sums = {}, {}
-            for line in connection.execute(files.where(runs.c.model_set == owner)):
-                paths[line.id], sums[line.id] = line.path, line.sha256.hex()
+            wanted = set(fleet.column("segment").unique().to_pylist())
+            for line in connection.execute(in_use):
+                if line.id in wanted:
+                    self._check_signed(line)
+                    paths[line.id], sums[line.id] = line.path, line.sha256.hex()
+            files_of = looked_up(fleet.column("segment"), paths, pa.string())
+            gone = files_of.null_count
+            if gone:
+                raise NotFoundError(
+                    f"{gone:,} of the {len(fleet):,} models that run {run_id} stands for were given up by "
+                    "`manymodels store gc`; choose a later run, or an alias",
+                    run=run_id,
+                )
             whole = {
                 **{name: fleet.column(name) for name in same},
                 "version": looked_up(fleet.column("run"), facts["number"], pa.int64()),
                 "run_id": looked_up(fleet.column("run"), facts["run_id"], pa.string()),
-                "segment": looked_up(fleet.column("segment"), paths, pa.string()),
+                "segment": files_of,
                 "sha256": looked_up(fleet.column("segment"), sums, pa.string()),
                 "stale_since": stale_since(
                     connection, owner, self._alias(connection, owner, LATEST), fleet.column("key")
@@ -160,6 +171,7 @@ class Serving(KeyColumns):
             UsageError: The key is not given by all of its columns.
             NotFoundError: The model set, alias, key or version is not there.
             DamagedError: The file that holds it is not what was recorded.
+            TrustError: The reader does not trust it.
             RegistryError: The database could not be used.
         """
         from manymodels.partitioning.keys import make_key
@@ -180,7 +192,12 @@ class Serving(KeyColumns):
             owner = self._model_set(connection, model_set)
             wanted = sa.and_(keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == digest)
             place = sa.select(
-                segments.c.path, segments.c.sha256, versions.c.segment_row, runs.c.run_id, runs.c.libraries
+                segments,
+                versions.c.segment_row,
+                runs.c.run_id,
+                runs.c.libraries,
+                runs.c.archive,
+                runs.c.archive_signature,
             ).select_from(
                 keys.join(versions, versions.c.key == keys.c.id)
                 .join(segments, segments.c.id == versions.c.segment)
@@ -204,8 +221,15 @@ class Serving(KeyColumns):
                 "`manymodels models history` shows what there is",
                 key=shown,
             )
+        if found.retired is not None:
+            raise NotFoundError(
+                f"the model of run {found.run_id} for this key was given up by `manymodels store gc`; "
+                "`manymodels models history` shows what there is",
+                key=shown,
+            )
+        self._check_signed(found)
         if found.run_id not in self._codes:
-            self._codes[found.run_id] = run_code(self.storage, found.run_id)
+            self._codes[found.run_id] = self._code_of(found)
             for line in other_versions(found.run_id, json.loads(found.libraries)):
                 warnings.warn(line, stacklevel=2)
         code = self._codes[found.run_id]
@@ -222,12 +246,25 @@ class Serving(KeyColumns):
         """Run to the folder of its own modules, for the runs whose models were loaded."""
         return {}
 
+    def _code_of(self, found: sa.Row[*tuple[Any, ...]]) -> Path | None:
+        """The folder of a run's own modules; None without any, and when the reader lets no code run."""
+        code = trusted_code(found.run_id, found.archive, found.archive_signature, self.trust)
+        return None if code is None else ensure_code(self.storage, code, found.archive)
+
+    def _check_signed(self, segment: sa.Row[*tuple[Any, ...]]) -> None:
+        """Let a segment's checksum out only when the reader trusts it: nothing is loaded without.
+
+        Raises:
+            TrustError: It must be signed, and is not.
+        """
+        self.trust.check_signature(f"segment {segment.path}", segment.sha256.hex(), segment.signature)
+
     @cached_property
     def _segments(self) -> SegmentReader:
         """Kept, with its open files: a second model of a segment costs less than the first."""
         from manymodels.artifacts.segments import SegmentReader
 
-        return SegmentReader(self.storage)
+        return SegmentReader(self.storage, self.trust)
 
 
 def _with_failures(newest: pa.Table, failed: pa.Table, facts: dict[str, dict[int, Any]]) -> pa.Table:

@@ -10,6 +10,7 @@ __all__ = [
     "incoming_keys",
     "incoming_moves",
     "incoming_versions",
+    "moved_versions",
     "undoing",
     "wanted",
 ]
@@ -56,6 +57,14 @@ incoming_moves = _temporary(
     sa.Column("before", sa.Integer),
     sa.Column("after", sa.Integer),
     sa.Column("undoes", sa.Integer),
+)
+
+moved_versions = _temporary(
+    "moved_versions",
+    sa.Column("key", sa.Integer),
+    sa.Column("run", sa.Integer),
+    sa.Column("segment", sa.Integer),
+    sa.Column("segment_row", sa.Integer),
 )
 
 caller_decisions = _temporary(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
 
-from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError
+from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError, TrustError
 from manymodels.redaction import redact, remember_inline
 from manymodels.registry import schema
+from manymodels.registry.adoption import adopt, is_adopted, refuse_links
 from manymodels.registry.database import WAIT, Database, parse_url, sqlite_url
 from manymodels.registry.migrations import revision_of, upgrade
 from manymodels.secrets import resolve_secrets
@@ -23,9 +24,11 @@ __all__ = [
     "FORMAT",
     "StoreMarker",
     "StorePlace",
+    "adopt_store",
     "database_url",
     "init_store",
-    "open_database",
+    "migrate",
+    "open_store",
     "prepare_database",
     "read_marker",
     "without_secrets",
@@ -117,7 +120,7 @@ def init_store(storage: Storage, registry: str | None = None, *, wait: float = W
         RegistryError: The database could not be used.
     """
     if read_marker(storage) is not None:
-        return open_database(storage, registry, wait=wait)
+        return open_store(storage, registry, wait=wait)[1]
     if storage.is_local:
         try:
             Path(storage.root).mkdir(parents=True, exist_ok=True)
@@ -126,6 +129,13 @@ def init_store(storage: Storage, registry: str | None = None, *, wait: float = W
     database = Database(database_url(storage, registry), wait=wait)
     try:
         store_id = database.write(lambda connection: prepare_database(connection, database, uuid.uuid4().hex))
+        if not is_adopted(store_id, storage):
+            if database.read(lambda connection: connection.execute(_ANY_RUN).first()) is not None:
+                raise TrustError(
+                    f"{storage.root} has the registry of a store that was made elsewhere, and no {_MARKER}; "
+                    "ask for the whole store, or use another folder"
+                )
+            adopt(store_id, storage)
         write_marker(storage, StoreMarker(store_id, without_secrets(registry)))
     except BaseException:
         database.close()
@@ -133,8 +143,13 @@ def init_store(storage: Storage, registry: str | None = None, *, wait: float = W
     return database
 
 
-def open_database(storage: Storage, registry: str | None = None, *, wait: float = WAIT) -> Database:
-    """The database of a store that is there.
+_ANY_RUN = sa.select(schema.runs.c.id).limit(1)
+
+
+def open_store(
+    storage: Storage, registry: str | None = None, *, wait: float = WAIT
+) -> tuple[Storage, Database]:
+    """The files and the database of a store that is there; both read-only when it is not ours.
 
     Args:
         storage: The store.
@@ -145,26 +160,60 @@ def open_database(storage: Storage, registry: str | None = None, *, wait: float 
         NotFoundError: There is no store.
         StoreFormatError: The store, or its registry, is of another format.
         StoreError: The database serves another store.
+        TrustError: The store came from elsewhere and names a database outside its folder.
         RegistryError: The database could not be used, or holds no registry.
     """
-    marker = read_marker(storage)
-    if marker is None:
-        raise NotFoundError(
-            f"no store at {storage.root}; `manymodels store init` makes one, and so does `manymodels train`"
-        )
-    url = database_url(storage, registry or marker.registry)
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-        raise RegistryError(
-            f"the store's registry {url.database} is missing; `manymodels store rebuild` makes it again from the "
-            "store's files"
-        )
-    database = Database(url, wait=wait)
+    marker, database = _opened(storage, registry, wait)
     try:
         database.read(lambda connection: _check(connection, database.place, marker.store_id))
     except BaseException:
         database.close()
         raise
-    return database
+    return replace(storage, read_only=not is_adopted(marker.store_id, storage)), database
+
+
+def adopt_store(storage: Storage) -> StoreMarker:
+    """Make a store that came from elsewhere ours, at its place: it can be written, and the database that it names is used.
+
+    Raises:
+        NotFoundError: There is no store.
+        StoreError: A link leads out of it.
+    """
+    marker = read_marker(storage)
+    if marker is None:
+        raise NotFoundError(f"no store at {storage.root} to adopt")
+    refuse_links(storage)
+    adopt(marker.store_id, storage)
+    return marker
+
+
+def migrate(storage: Storage, registry: str | None = None, *, wait: float = WAIT) -> str:
+    """Bring the registry's tables to this version's form; the version that they had.
+
+    Args:
+        storage: The store.
+        registry: Database URL; the one that the store was made with when None.
+        wait: Seconds to wait for a database that is busy or away.
+
+    Raises:
+        NotFoundError: There is no store.
+        StoreFormatError: The store is of another format, or its registry of a newer one.
+        StoreError: The database serves another store.
+        RegistryError: The database could not be used, or holds no registry.
+    """
+    marker, database = _opened(storage, registry, wait)
+
+    def work(connection: sa.Connection) -> str:
+        found = revision_of(connection)
+        if found is not None and found < schema.REVISION:
+            upgrade(connection)
+        _check(connection, database.place, marker.store_id)
+        return found or schema.REVISION
+
+    try:
+        return database.write(work)
+    finally:
+        database.close()
 
 
 def database_url(storage: Storage, registry: str | None) -> sa.URL:
@@ -229,6 +278,29 @@ def prepare_database(connection: sa.Connection, database: Database, store_id: st
     return str(known)
 
 
+def _opened(storage: Storage, registry: str | None, wait: float) -> tuple[StoreMarker, Database]:
+    """A store's marker, and its database, which may hold anything."""
+    marker = read_marker(storage)
+    if marker is None:
+        raise NotFoundError(
+            f"no store at {storage.root}; `manymodels store init` makes one, and so does `manymodels train`"
+        )
+    ours = is_adopted(marker.store_id, storage)
+    if registry is None and marker.registry is not None and not ours:
+        # Opening it would tell a stranger's database who we are, and fill placeholders from our environment.
+        raise TrustError(
+            f"the store {storage.root} was made elsewhere and names a database, {marker.registry!r}; give the database to "
+            "use with --registry, or `manymodels store adopt` the store"
+        )
+    url = database_url(storage, registry or marker.registry)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        raise RegistryError(
+            f"the store's registry {url.database} is missing; `manymodels store rebuild` makes it again from the "
+            "store's files"
+        )
+    return marker, Database(url, wait=wait, read_only=not ours)
+
+
 def _check(connection: sa.Connection, place: str, store_id: str) -> None:
     found = revision_of(connection)
     if found is None:
@@ -243,6 +315,11 @@ def _check(connection: sa.Connection, place: str, store_id: str) -> None:
 
 
 def _check_revision(found: str, place: str) -> None:
+    if found < schema.REVISION:
+        raise StoreFormatError(
+            f"the registry {place} has schema {found}, and this version of manymodels needs {schema.REVISION}; "
+            "`manymodels store migrate` brings it there (older versions cannot use it then)"
+        )
     if found != schema.REVISION:
         raise StoreFormatError(
             f"the registry {place} has schema {found}, and this version of manymodels knows {schema.REVISION}; "

@@ -91,7 +91,7 @@ def read_run(registry: Registry, record: RunRecord) -> RunFacts:
             f"(`manymodels runs resume {record.id}` continues it)",
             run=record.id,
         )
-    settings = load_settings(registry.storage, record)
+    settings = load_settings(registry.storage, record, registry.trust)
     past = [
         run
         for run in registry.runs(record.model_set, limit=None)

@@ -68,7 +68,7 @@ def read_scoring(registry: Registry, record: ScoreRecord) -> ScoreFacts:
         for run in registry.runs(record.model_set, limit=None)
         if run.published and run.started <= record.started
     )
-    settings = load_settings(registry.storage, registry.run(run_id))
+    settings = load_settings(registry.storage, registry.run(run_id), registry.trust)
     before = [
         each
         for each in registry.scores(record.model_set, limit=None)
@@ -89,15 +89,15 @@ def _output(record: ScoreRecord, settings: RunSettings) -> pa.Table:
             f"the scores of {record.id} are not at {record.output} any more (from here); score again, or work in the folder "
             "where they were made (`-C DIR`)"
         )
-    filesystem, root = place.filesystem()
-    paths: Any = root
+    filesystem, root = place.locate("")
+    paths: Any = root.rstrip("/")
     if suffix not in (".parquet", ".csv"):
         manifest = json.loads(place.read(_MANIFEST))
         if manifest["score_id"] != record.id:
             raise UsageError(
                 f"{record.output} holds the scores of {manifest['score_id']} by now, not of {record.id}"
             )
-        paths = [f"{root}/{part}" for part in manifest["parts"]]
+        paths = [place.locate(part)[1] for part in manifest["parts"]]
     try:
         found = pyarrow.dataset.dataset(
             paths, format="csv" if suffix == ".csv" else "parquet", filesystem=filesystem

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.artifacts.trust import Trust
 from manymodels.compute.sandbox import Started
 from manymodels.exceptions import ManyModelsError, ModelError
 from manymodels.job.settings import CodeSnapshot
@@ -96,6 +97,7 @@ class ScoreSettings:
         ladder: The rungs, in order.
         top: Rows to keep per key, for rankings; None keeps all.
         code: The user's own modules; None when there are none.
+        trust: What the reader of the models trusts.
         turned_text: Columns of the input that were numbers in training and are text now.
     """
 
@@ -110,6 +112,7 @@ class ScoreSettings:
     ladder: tuple[RungRef, ...]
     top: int | None
     code: CodeSnapshot | None
+    trust: Trust
     turned_text: tuple[str, ...] = ()
 
 
@@ -176,7 +179,7 @@ class _Batch:
         self.payload = payload
         self.settings = payload.settings
         self.storage = Storage.at(self.settings.storage_root)
-        self.segments = SegmentReader(self.storage)
+        self.segments = SegmentReader(self.storage, self.settings.trust)
         self._rungs: dict[str, FittedModel] = {}
         self.units = payload.units.to_pylist()
         self._bad: dict[

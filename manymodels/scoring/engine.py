@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.artifacts.trust import Trust
 from manymodels.compute.executor import open_executor
 from manymodels.exceptions import (
     DataError,
@@ -71,6 +72,7 @@ class ScoreRequest:
         horizon: Periods ahead, at most the job's.
         overwrite: Replace an existing output.
         raw: Do not escape texts in CSV output.
+        trust: What to trust of the store: ``hashes``, ``signed`` or ``columns-only``; the reader's settings when None.
     """
 
     output: str
@@ -81,6 +83,7 @@ class ScoreRequest:
     horizon: int | None = None
     overwrite: bool = False
     raw: bool = False
+    trust: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         StoreError: The store or the output could not be read or written.
     """
     began = time.perf_counter()
-    registry = Registry.open(job.store, create=False)
+    registry = Registry.open(job.store, create=False, trust=request.trust)
     if request.horizon is not None and request.horizon > job.forecast.horizon:
         raise UsageError(
             f"--horizon {request.horizon} is above the job's {job.forecast.horizon}; "
@@ -132,13 +135,14 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     read = [path for paths in given for path in _paths(paths)]
     check_output(request.output, read, registry.storage, overwrite=request.overwrite)
     run = _run_of(registry, job, request)
-    settings = load_settings(registry.storage, run)
+    settings = load_settings(registry.storage, run, registry.trust)
     alias = None if request.run else request.alias or job.promotion.alias
+    inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
+    # Late: what garbage collection retires from now on stays for a grace period.
     served = registry.served(job.name, alias=alias, run_id=run.id if request.run else None)
     for run_id in served.column("run_id").unique().to_pylist():
         for line in other_versions(run_id, registry.run(run_id).libraries):
             progress.say(f"warning: {line}")
-    inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
     ladder, levels = _ladder(job, served)
     units = scoring_units(
         served,
@@ -151,7 +155,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         reasons=_reasons(registry, run),
         version=run.number,
     )
-    work = _work(job, request, settings, inputs, ladder)
+    work = _work(job, request, settings, inputs, ladder, registry.trust)
     plan = _fingerprint(units, work)
     staging, score_id, resumed = _begin(registry, job, request, alias, run, inputs.fingerprint, plan)
     if resumed:
@@ -309,7 +313,9 @@ def _reasons(registry: Registry, run: RunRecord) -> pd.DataFrame:
     return pd.DataFrame({"key_id": table["key_id"], "reason": text})
 
 
-def _work(job: Job, request: ScoreRequest, run: RunSettings, inputs: ScoreInputs, ladder: Any) -> ScoreWork:
+def _work(
+    job: Job, request: ScoreRequest, run: RunSettings, inputs: ScoreInputs, ladder: Any, trust: Trust
+) -> ScoreWork:
     import pyarrow as pa
 
     spec = run.fit.spec
@@ -333,6 +339,7 @@ def _work(job: Job, request: ScoreRequest, run: RunSettings, inputs: ScoreInputs
         ladder=ladder,
         top=job.ranking.top,
         code=run.fit.code,
+        trust=trust,
         turned_text=() if inputs.rows is None else turned_text(run.store, inputs.rows, inputs.model_columns),
     )
     lead: PartitionStore = inputs.rows or inputs.history or run.store
@@ -382,7 +389,12 @@ def _fan_out(
             (f"{score_id}-{number}", BatchTask(score_id, number, table.take(places).combine_chunks(), work))
             for number, places in chosen
         )
-        with Watch(score_id, executor, progress.say, timeout=job.training.timeout) as watch:
+
+        def beat() -> bool:
+            registry.touch_score(score_id)
+            return False
+
+        with Watch(score_id, executor, progress.say, timeout=job.training.timeout, beat=beat) as watch:
             for completion in executor.run(run_score_batch, tasks, check=watch.check):
                 watch.finished()
                 if completion.value is None:

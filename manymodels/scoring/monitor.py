@@ -78,7 +78,7 @@ def monitor(job: Job, actuals: Any) -> Monitored:
     registry = Registry.open(job.store, create=False)
     records, lost = _scorings(registry, job)
     runs = {run.number: run for run in registry.runs(job.name, limit=None) if run.published}
-    settings = load_settings(registry.storage, runs[max(runs)])
+    settings = load_settings(registry.storage, runs[max(runs)], registry.trust)
     spec = settings.fit.spec
     found = came_true(job, spec, settings.store.details.key_kinds, actuals, records)
     with importable(job.folder):

@@ -68,7 +68,7 @@ def _models(settings: ScoreSettings, units: pa.Table) -> Iterator[tuple[Ints, Mo
     usable = usable.to_numpy()
     segments = units.column("segment").combine_chunks().dictionary_encode()
     codes = segments.indices.fill_null(-1).to_numpy()
-    reader = SegmentReader(Storage.at(settings.storage_root))
+    reader = SegmentReader(Storage.at(settings.storage_root), settings.trust)
     rows = units.column("segment_row").fill_null(0).to_numpy()
     for code, path in enumerate(segments.dictionary.to_pylist()):
         places = np.flatnonzero(usable & (codes == code))

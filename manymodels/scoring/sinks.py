@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from manymodels.dataset.files import overlap
 from manymodels.exceptions import StoreError, UsageError
+from manymodels.registry.scores import ONE_FILE, OUTPUT_MANIFEST
 from manymodels.scoring.staging import Staging
 from manymodels.storage import Storage
 
@@ -23,10 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MANIFEST", "Sink", "check_output", "is_finished"]
 
-MANIFEST = "_manifest.json"
-"""Written last: a folder without it is not finished."""
+MANIFEST = OUTPUT_MANIFEST
 
-_ONE_FILE = (".parquet", ".csv")
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that a spreadsheet runs
 
@@ -54,7 +54,7 @@ def check_output(output: str, inputs: Sequence[str], store: Storage, *, overwrit
             raise UsageError(
                 f"the output {output} exists; pass --overwrite to replace it, or choose another place"
             )
-    elif place.exists(MANIFEST) and not overwrite:
+    elif is_finished(output) and not overwrite:
         raise UsageError(
             f"the output {output} exists; pass --overwrite to replace it, or choose another place"
         )
@@ -62,9 +62,10 @@ def check_output(output: str, inputs: Sequence[str], store: Storage, *, overwrit
 
 def is_finished(output: str) -> bool:
     """Whether a finished output is there."""
-    if output.lower().endswith(_ONE_FILE):
-        return Path(Storage.at(output).root).is_file()
-    return Storage.at(output).exists(MANIFEST)
+    place = Storage.at(output)
+    if not output.lower().endswith(ONE_FILE):
+        return place.exists(MANIFEST)
+    return Path(place.root).is_file() if place.is_local else place.exists("")
 
 
 class Sink:
@@ -83,7 +84,7 @@ class Sink:
     @property
     def _one_file(self) -> str | None:
         suffix = Path(self.output).suffix.lower()
-        return suffix if suffix in _ONE_FILE else None
+        return suffix if suffix in ONE_FILE else None
 
     def tables(self, parts: Sequence[str]) -> Iterator[pa.Table]:
         """The parts, one after the other."""
@@ -129,21 +130,28 @@ class Sink:
         import pyarrow.csv
         import pyarrow.parquet as pq
 
-        target = Path(Storage.at(self.output).root)
-        temporary = Path(self._staging.storage.root) / f"whole{self._one_file}"
-        writer: Any = None
-        for table in self.tables(parts):
-            if self._one_file == ".csv" and not raw:
-                table = escape_formulas(table)
-            if writer is None:
-                writer = (
-                    pq.ParquetWriter(temporary, table.schema, compression="zstd")
-                    if self._one_file == ".parquet"
-                    else pyarrow.csv.CSVWriter(temporary, table.schema)
-                )
-            writer.write_table(table)
-        writer.close()
-        self._replace(temporary, target)
+        with tempfile.TemporaryDirectory(prefix="manymodels-") as scratch:
+            # On a disk beside the parts, so that the last step is a rename.
+            folder = Path(self._staging.storage.root) if self._local else Path(scratch)
+            temporary = folder / f"whole{self._one_file}"
+            writer: Any = None
+            for table in self.tables(parts):
+                if self._one_file == ".csv" and not raw:
+                    table = escape_formulas(table)
+                if writer is None:
+                    writer = (
+                        pq.ParquetWriter(temporary, table.schema, compression="zstd")
+                        if self._one_file == ".parquet"
+                        else pyarrow.csv.CSVWriter(temporary, table.schema)
+                    )
+                writer.write_table(table)
+            writer.close()
+            root = Storage.at(self.output).root
+            if self._local:
+                self._replace(temporary, Path(root))
+            else:
+                beside, _, name = root.rpartition("/")
+                Storage.at(beside).upload(temporary, name)
 
     def _replace(self, new: Path, target: Path) -> None:
         """Put ``new`` where ``target`` is, in one step."""

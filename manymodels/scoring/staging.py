@@ -1,8 +1,8 @@
 """Where a scoring is in the making, and how the same command finds it again after it was stopped.
 
-Beside a local output ``OUT`` it is the folder ``OUT.<scoring>.partial``; on an object store, which cannot rename, parts are
-written in place and the rest lies in ``OUT/_scoring``. ``claim.json`` says who makes it and of what plan; ``batches.parquet``
-which key is in which batch; a part that is there is done.
+Beside a local output ``OUT`` it is the folder ``OUT.<scoring>.partial``; on an object store, which cannot rename, the parts of
+a folder are written in place and the rest lies in ``OUT/_scoring`` (of a file, all in ``OUT.partial``). ``claim.json`` says who
+makes it and of what plan; ``batches.parquet`` which key is in which batch; a part that is there is done.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,11 +20,11 @@ import numpy.typing as npt
 
 from manymodels.exceptions import NotFoundError
 from manymodels.registry.drivers import Driver
+from manymodels.registry.scores import CLAIM, ONE_FILE, staging_of
 from manymodels.storage import Storage
 
 __all__ = ["Claim", "Staging", "claims"]
 
-_CLAIM = "claim.json"
 _BATCHES = "batches.parquet"
 
 
@@ -58,9 +57,10 @@ class Staging:
     def __init__(self, output: str, score_id: str) -> None:
         place = Storage.at(output)
         self._local = place.is_local
-        folder = f"{place.root}.{score_id}.partial" if self._local else f"{place.root}/_scoring"
+        folder = staging_of(output, score_id)
+        in_place = not self._local and not output.lower().endswith(ONE_FILE)
         self.storage = Storage.at(folder)
-        self.parts = f"{folder}/parts" if self._local else place.root
+        self.parts = place.root if in_place else f"{folder}/parts"
 
     def begin(self, claim: Claim, batches: list[npt.NDArray[np.int64]]) -> None:
         """Note what is made here.
@@ -81,7 +81,7 @@ class Staging:
 
     def take(self, claim: Claim) -> None:
         """Note who makes it from now on."""
-        self.storage.write(_CLAIM, json.dumps(asdict(claim)).encode())
+        self.storage.write(CLAIM, json.dumps(asdict(claim)).encode())
 
     def batches(self) -> list[npt.NDArray[np.int64]]:
         """The units of each batch, ascending."""
@@ -102,10 +102,7 @@ class Staging:
 
     def discard(self) -> None:
         """Remove what is there; parts on an object store are removed when the next output is published."""
-        if self._local:
-            shutil.rmtree(self.storage.root, ignore_errors=True)
-        else:
-            self.storage.delete("")
+        self.storage.delete("")
 
 
 def claims(output: str) -> Iterator[tuple[Staging, Claim]]:
@@ -124,4 +121,4 @@ def claims(output: str) -> Iterator[tuple[Staging, Claim]]:
     for name in names:
         staging = Staging(output, name)
         with contextlib.suppress(NotFoundError, ValueError, TypeError):
-            yield staging, Claim(**json.loads(staging.storage.read(_CLAIM)))
+            yield staging, Claim(**json.loads(staging.storage.read(CLAIM)))

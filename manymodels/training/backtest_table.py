@@ -104,10 +104,10 @@ def read_backtests(
 
     if not paths:
         return pa.table({"key_id": pa.array([], pa.string())})
-    filesystem, root = storage.filesystem()
+    places = [storage.locate(path) for path in paths]
     wanted = None if key_ids is None else pyarrow.dataset.field("key_id").isin(list(key_ids))
     try:
-        files = pyarrow.dataset.dataset([f"{root}/{path}" for path in paths], filesystem=filesystem)
+        files = pyarrow.dataset.dataset([path for _, path in places], filesystem=places[0][0])
         return files.to_table(columns=columns, filter=wanted)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"could not read backtests of the store {storage.root}: {error}") from error

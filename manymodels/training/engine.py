@@ -111,7 +111,7 @@ def resume(run_id: str, registry: Registry, progress: Progress) -> RunResult:
         raise RunError(
             f"run {record.id} has ended: {record.state}; `manymodels train` starts a new one", run=record.id
         )
-    script = load_script(registry.storage, record)
+    script = load_script(registry.storage, record, registry.trust)
     registry.mark_running(record.id)
     return _execute(script.job, registry, script, progress, began)
 

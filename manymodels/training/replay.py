@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from manymodels.compute.sandbox import Raised
-from manymodels.exceptions import NotFoundError, UsageError
+from manymodels.exceptions import NotFoundError, TrustError, UsageError
 from manymodels.job.runner import reraise, runner_for
 from manymodels.partitioning.listing import chosen_key, parse_pairs
 from manymodels.records import KeyOutcome
@@ -30,13 +30,20 @@ def replay_key(registry: Registry, record: RunRecord, *, key: str | None, key_id
 
     Raises:
         UsageError: Neither or both of ``key`` and ``key_id``.
+        TrustError: The store was made elsewhere and not adopted, or the run's modules are not trusted.
         NotFoundError: The run's dataset has no such key.
     """
     import pyarrow.compute as pc
 
     if (key is None) == (key_id is None):
         raise UsageError("name the key with --key column=value, or with --key-id")
-    script = load_script(registry.storage, record)
+    if registry.storage.read_only:
+        raise TrustError(
+            f"replay runs the code that run {record.id} names, and the store was made elsewhere; "
+            "`manymodels store adopt` it first",
+            run=record.id,
+        )
+    script = load_script(registry.storage, record, registry.trust)
     store = script.settings.store
     if key_id is None:
         key_id = chosen_key(parse_pairs(str(key)), store.details.key_kinds)

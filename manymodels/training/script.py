@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from manymodels.artifacts.code import code_path
+from manymodels.artifacts.trust import Trust
+from manymodels.exceptions import TrustError
 from manymodels.job.code import snapshot
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
@@ -203,18 +205,26 @@ def write_script(prepared: Prepared) -> RunScript:
         dataset=resolved.store.fingerprint,
         keys=_registered_keys(resolved.store, rungs),
         batches=len(packed) + len(rungs),
+        archive=code or "",
         write=write,
     )
     return _script(record, with_code(record.id), table)
 
 
-def load_script(storage: Storage, record: RunRecord) -> RunScript:
+def load_script(storage: Storage, record: RunRecord, trust: Trust) -> RunScript:
     """Read back what a run does.
 
     Raises:
+        TrustError: The run has modules of its own, and the reader does not trust them.
         StoreError: The run's files are damaged, or of a newer format.
     """
-    settings = load_settings(storage, record)
+    settings = load_settings(storage, record, trust)
+    if record.archive and settings.fit.code is None:
+        raise TrustError(
+            f"run {record.id} needs its own modules, and trust is `{trust.policy}`: no code from a store is imported; "
+            "trust `hashes` or `signed` runs it",
+            run=record.id,
+        )
     table = read_parquet(storage.read(f"runs/{record.id}/plan.parquet"))
     return _script(record, settings, table)
 

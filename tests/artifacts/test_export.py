@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from artifacts_fleet import META, StoreModel, manifest, outcome, write
 
-from manymodels.artifacts import export
+from manymodels.artifacts import repack
 from manymodels.artifacts.export import export_fleet, export_model, load_exported
 from manymodels.artifacts.segments import SegmentMeta, write_segment
 from manymodels.exceptions import DamagedError, NotFoundError, UsageError
@@ -90,7 +90,7 @@ def test_the_index_says_what_the_registry_said(storage: Storage, tmp_path: Path)
 def test_models_of_several_runs_and_large_ones_go_to_several_files(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_FILE_BYTES", 1)
+    monkeypatch.setattr(repack, "_FILE_BYTES", 1)
     other = SegmentMeta("sales", "run-2", 4, python="3.12.1")
     parts = [(write(storage, f"{n}.parquet", [n], META if n < 2 else other), [0], [n]) for n in range(3)]
     export_fleet(storage, refs(*parts), tmp_path / "fleet")

@@ -27,7 +27,7 @@ from manymodels.exceptions import DataError, StoreError
 from manymodels.partitioning import split as split_module
 from manymodels.partitioning.keys import make_key
 from manymodels.partitioning.split import split
-from manymodels.partitioning.store import PartitionStore
+from manymodels.partitioning.store import USED, PartitionStore
 from manymodels.storage import Storage
 
 
@@ -51,8 +51,9 @@ def done(store: Path, frame: Any = None, *, levels: list[str] | None = None, **d
 
 
 def tree(folder: Path) -> dict[Path, int]:
-    """Every file of a folder, with its time."""
-    return {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+    """Every file of a folder, with its time; but for those that say when the rows were last asked for."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != USED)
+    return {file: file.stat().st_mtime_ns for file in files}
 
 
 def assert_same(one: PartitionStore, other: PartitionStore) -> None:

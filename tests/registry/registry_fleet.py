@@ -16,7 +16,7 @@ from manymodels.artifacts.segments import SegmentMeta, write_segment
 from manymodels.partitioning.keys import display, make_key
 from manymodels.records import BatchReceipt, KeyOutcome, SegmentInfo
 from manymodels.registry import Promotion, Registry, RunRecord
-from manymodels.training.outcome_table import outcome_schema
+from manymodels.training.outcome_table import outcome_schema, parquet_bytes
 
 CHAMPION = Promotion(alias="champion", rule="better")
 JOB = {"data": {"partition_by": ["store"]}, "evaluation": {"metric": "rmse"}}
@@ -145,9 +145,15 @@ class Fleet:
     ) -> RunRecord:
         """A whole run; the versions that it made are its number."""
         run = self.start([*trained, *(failed or {})], rungs=rungs, **changes)
-        assert self.registry.journal(self.receipt(run, trained, failed=failed))
-        for number, rung in enumerate(rungs):
-            assert self.registry.journal(self.receipt(run, {(): None}, batch=number + 1, level=rung))
+        receipts = [self.receipt(run, trained, failed=failed)]
+        receipts += [
+            self.receipt(run, {(): None}, batch=number + 1, level=rung) for number, rung in enumerate(rungs)
+        ]
+        for receipt in receipts:
+            assert self.registry.journal(receipt)
+        if self.real:
+            whole = pa.concat_tables([receipt.outcomes for receipt in receipts])
+            self.registry.storage.write(f"runs/{run.id}/outcomes.parquet", parquet_bytes(whole))
         self.publish(run, **(publish or {}))
         return self.registry.run(run.id)
 

@@ -296,3 +296,44 @@ def test_a_store_that_may_not_be_written_can_be_read(tmp_path: Path) -> None:
         store.chmod(0o755)
     assert done.returncode == 0, done.stderr
     assert "read-only" in done.stdout
+
+
+def test_a_registry_of_an_older_version_is_migrated_when_asked_and_not_before(place: Place) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    import manymodels.registry.migrations as migrations
+    from manymodels.registry import migrate
+    from manymodels.registry.database import Database
+    from manymodels.registry.store import database_url
+
+    with Registry.open(place, create=True) as registry:
+        pass
+    database = Database(database_url(registry.storage, place.registry))
+
+    def to_the_first(connection: sa.Connection) -> None:
+        schema.metadata.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE alembic_version"))
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(sa.text("INSERT INTO store VALUES (1, :id)"), {"id": marker(place)["store_id"]})
+        connection.execute(sa.text("INSERT INTO model_sets (name) VALUES ('old')"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO scores (id, score_id, model_set, number, token, input, output, state, reason, counts, started)"
+                " VALUES (1, 'old-score-000001', 1, 1, 't', 'i', '/nowhere', 'running', '', '{}', 0)"
+            )
+        )
+
+    database.write(to_the_first)
+    database.close()
+    with pytest.raises(StoreFormatError, match="store migrate"):
+        Registry.open(place)
+    assert migrate(registry.storage, place.registry) == "0001"
+    with Registry.open(place) as again:
+        assert [score.id for score in again.scores()] == ["old-score-000001"]
+        Fleet(again).train({"a": 1.0})
+        assert again.gc(grace=0.0).retired["segments"] == 0
+    assert migrate(registry.storage, place.registry) == schema.REVISION

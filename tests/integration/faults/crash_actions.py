@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import manymodels as mm
@@ -109,6 +110,38 @@ def promote(folder: str) -> None:
 def score(folder: str) -> None:
     """Score everything."""
     mm.score(_job(folder), output="scores", overwrite=True, progress=False)
+
+
+def retrain(folder: str) -> None:
+    """Train some keys twice more, in a store that keeps each key's newest version only."""
+    job = _job(folder)
+    Path("store/settings.yaml").write_text("retention: {versions: 1}\n")
+    for _ in range(2):
+        mm.train(job, only="all", keys=[{"store": 0}, {"store": 5}], progress=False)
+
+
+def collect(folder: str) -> None:
+    """Compact, and collect garbage."""
+    registry = mm.Registry(f"{folder}/store")
+    registry.compact(apply=True, below=1.0)
+    registry.gc(apply=True, grace=0.0)
+
+
+def inventory(folder: str) -> dict[str, Any]:
+    """What is left after a collection."""
+    registry = mm.Registry(f"{folder}/store")
+    served = registry.served("sales").filter(pc.field("level") == "").to_pylist()
+    left = registry.gc(grace=0.0)
+    return {
+        "versions": {line["display"]: line["version"] for line in served},
+        "levels": [
+            registry.load("sales", key_id=line["key_id"]).predict(_ahead())["prediction"].tolist()
+            for line in served
+        ],
+        "segments": sum("/segments/" in path for path in registry.storage.listing("runs")),
+        "verified": [registry.verify(deep=True).loaded, len(registry.verify(deep=True).unusable)],
+        "garbage": [left.retired["segments"], len(left.paths)],
+    }
 
 
 def inspect(folder: str) -> dict[str, Any]:

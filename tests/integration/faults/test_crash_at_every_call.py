@@ -17,8 +17,10 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def crasher() -> Iterator[Crasher]:
-    with Crasher(MODULES, [str(Path(__file__).parent)]) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MANYMODELS_ADOPTED", "*")  # stores are copied here
+        with Crasher(MODULES, [str(Path(__file__).parent)]) as running:
+            yield running
 
 
 def _done(crasher: Crasher, folder: Path, *actions: str) -> Path:
@@ -101,6 +103,26 @@ def test_a_killed_scoring_shows_the_old_output_or_the_new_one(crasher: Crasher, 
         assert _seen(crasher, folder, "read_scores") == old, f"killed at call {call}"
         shutil.rmtree(folder)
     assert call >= 6
+
+
+def test_a_collection_that_is_killed_anywhere_and_done_again_leaves_what_is_needed(
+    crasher: Crasher, tmp_path: Path
+) -> None:
+    before = _done(crasher, tmp_path / "before", "train", "retrain")
+    kept = _seen(crasher, before, "inventory")
+    shutil.copytree(before, tmp_path / "calm")
+    crasher.attempt("crash_actions:collect", str(tmp_path / "calm"))
+    calm = _seen(crasher, tmp_path / "calm", "inventory")
+    assert {name: calm[name] for name in ("versions", "levels")} == {
+        name: kept[name] for name in ("versions", "levels")
+    }
+    assert calm["segments"] < kept["segments"]
+    assert calm["garbage"] == [0, 0]
+    calls = 0
+    for call, folder in _killed_everywhere(crasher, before, "collect", tmp_path):
+        assert _seen(crasher, folder, "inventory") == calm, f"killed at call {call}"
+        calls = call
+    assert calls > 10
 
 
 def test_what_goes_wrong_in_an_attempt_is_told(crasher: Crasher) -> None:
