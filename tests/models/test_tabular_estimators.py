@@ -125,11 +125,6 @@ def test_work_is_never_spread_inside_an_estimator() -> None:
             {"steps": [{"sklearn.svm.SVC": {}}]},
             "is a classifier; the job's task is regression",
         ),
-        (
-            "sklearn.model_selection.HalvingGridSearchCV",
-            {},
-            "importing sklearn.model_selection.HalvingGridSearchCV failed: ImportError",
-        ),
     ],
 )
 def test_what_cannot_be_an_estimator_of_the_task_is_refused_by_name(
@@ -158,6 +153,8 @@ def test_an_import_that_fails_is_told_with_its_message(
     )
     assert "importing exits_on_import failed: SystemExit: bye" in refusal("exits_on_import.Model")
     assert "exits_on_import" not in sys.modules
+    (tmp_path / "gives_nothing.py").write_text("def __getattr__(name):\n    raise ImportError('not enabled')\n")
+    assert "importing gives_nothing.Model failed: ImportError: not enabled" in refusal("gives_nothing.Model")
 
 
 def test_an_unknown_family_names_what_the_task_can_be_done_with() -> None:
