@@ -54,6 +54,8 @@ _OPEN_FILES = 64
 _HELD_BYTES = 2**28  # of remote segments
 _KEPT_BYTES = 2**23  # of a row group
 _NAMED_KEYS = 5
+# What pyarrow raises over damaged bytes, beside its own: names that are no UTF-8, columns that are not where they should be.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError)
 
 _Stamp = tuple[int, ...]
 _VERIFIED: dict[str, tuple[_Stamp, str]] = {}  # local file to what it was when hashed, and the SHA-256
@@ -199,17 +201,36 @@ def _parse_metadata(path: str, metadata: Mapping[bytes, bytes] | None) -> tuple[
 
     Raises:
         StoreFormatError: It is no segment, or one of a newer format.
+        DamagedError: It cannot be understood.
     """
     entry = (metadata or {}).get(_METADATA)
     if entry is None:
         raise StoreFormatError(f"{path} is a Parquet file but no segment of models")
-    fields = json.loads(entry)
-    found, codec, written = fields.pop("format"), fields.pop("codec"), fields.pop("path")
-    if found > FORMAT:
-        raise StoreFormatError(
-            f"segment {path} has format {found}, this version of manymodels reads up to {FORMAT}; upgrade it"
-        )
-    return SegmentMeta(**fields), codec, written
+    try:
+        fields = json.loads(entry)
+        found, codec, written = fields.pop("format"), fields.pop("codec"), fields.pop("path")
+        if found <= FORMAT:
+            meta = SegmentMeta(**fields)
+            texts = (
+                codec,
+                written,
+                meta.model_set,
+                meta.run_id,
+                meta.level,
+                meta.job_hash,
+                meta.code_hash,
+                meta.python,
+            )
+            if not (all(isinstance(text, str) for text in texts) and isinstance(meta.version, int)):
+                raise TypeError("a field of another type")
+            return meta, codec, written
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedError(
+            f"segment {path} is damaged: what it says of itself cannot be understood ({type(error).__name__})"
+        ) from error
+    raise StoreFormatError(
+        f"segment {path} has format {found}, this version of manymodels reads up to {FORMAT}; upgrade it"
+    )
 
 
 def _repeat(value: str | int, count: int) -> pa.Array:
@@ -432,13 +453,13 @@ class _Segment:
         self.held = source.size() if isinstance(source, pa.BufferReader) else 0
         try:
             self._file = pq.ParquetFile(source, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedError(f"segment {path} is no readable Parquet file: {error}") from error
-        footer = self._file.metadata
-        self.meta, self.codec, self.written_to = _parse_metadata(path, footer.metadata)
-        self._ends = np.cumsum([footer.row_group(n).num_rows for n in range(footer.num_row_groups)])
+            footer, names = self._file.metadata, self._file.schema_arrow.names
+            metadata = footer.metadata
+            self._ends = np.cumsum([footer.row_group(n).num_rows for n in range(footer.num_row_groups)])
+        except _UNREADABLE as error:
+            raise DamagedError(f"segment {path} is no readable Parquet file: {_line(error)}") from error
+        self.meta, self.codec, self.written_to = _parse_metadata(path, metadata)
         self.rows: int = footer.num_rows
-        names = self._file.schema_arrow.names
         self._models = (
             ["artifact"] if self.codec != CODEC else ["seed", *(n for n in names if n.startswith("model:"))]
         )
@@ -482,16 +503,19 @@ class _Segment:
         for group in range(len(self._ends)):
             try:
                 table = self._file.read_row_group(group, columns=names or ["level"])
-            except (pa.ArrowException, OSError):
+                columns = [name.removeprefix("key:") for name in table.column_names]
+                found = [display(row.values(), columns) for row in table.to_pylist()]
+            except _UNREADABLE:
                 continue
-            columns = [name.removeprefix("key:") for name in table.column_names]
-            yield from (display(row.values(), columns) for row in table.to_pylist())
+            yield from found
 
     def _read(self, read: Callable[[], pa.Table]) -> pa.Table:
         try:
             return read()
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedError(f"segment {self._path} changed after it was verified: {error}") from error
+        except _UNREADABLE as error:
+            raise DamagedError(
+                f"segment {self._path} changed after it was verified: {_line(error)}"
+            ) from error
 
 
 def _complaint(path: str, source: pa.NativeFile, digest: str, expected: str) -> str:
@@ -508,6 +532,11 @@ def _complaint(path: str, source: pa.NativeFile, digest: str, expected: str) -> 
     named = "; ".join(keys[:_NAMED_KEYS])
     more = f" and {segment.rows - _NAMED_KEYS:,} more" if segment.rows > _NAMED_KEYS else ""
     return f"{complaint}; refused are the models of {named or 'unreadable keys'}{more}; {remedy}"
+
+
+def _line(error: BaseException) -> str:
+    """What an error of Arrow says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _missing(path: str) -> DamagedError:

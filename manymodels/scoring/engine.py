@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,11 +202,9 @@ def _fingerprint(units: pd.DataFrame, work: ScoreWork) -> str:
     """Of everything that decides the content of an output: who is scored, with which rows, by which models."""
     import pandas as pd
 
-    import manymodels
-
     rows = pd.util.hash_pandas_object(units, index=False).to_numpy().tobytes()
     facts = (
-        manymodels.__version__, list(units.columns), work.score, work.key_fields, work.input_columns, work.class_type
+        metadata.version("manymodels"), list(units.columns), work.score, work.key_fields, work.input_columns, work.class_type
     )  # fmt: skip
     return blake2b(rows + repr(facts).encode(), digest_size=16).hexdigest()
 

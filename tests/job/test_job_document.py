@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manymodels.exceptions import JobError
@@ -159,6 +159,7 @@ plain = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(plain)
 def test_what_is_rendered_is_read_back(value):
     assert parse(render(value), "job.yaml").value == value

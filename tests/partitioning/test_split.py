@@ -94,6 +94,33 @@ def test_fingerprints_do_not_depend_on_row_order_files_or_format(tmp_path: Path)
         assert_same(whole, done(tmp_path / "d" / name, path=str(tmp_path / name)))
 
 
+@settings(deadline=None, max_examples=15)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(-9, 9)), min_size=2, max_size=40),
+    st.randoms(use_true_random=False),
+    st.sets(st.integers(1, 39), max_size=3),
+)
+def test_fingerprints_do_not_depend_on_order_or_on_where_files_are_cut(
+    drawn: list[tuple[int, int, int]], random: Any, cuts: set[int]
+) -> None:
+    def table(lines: list[tuple[int, int, int]]) -> pa.Table:
+        stores, days, sales = (pa.array(values, pa.int64()) for values in zip(*lines, strict=True))
+        return pa.table({"store": stores, "region": ["N"] * len(lines), "day": days, "sales": sales})
+
+    with tempfile.TemporaryDirectory() as folder:
+        whole = done(Path(folder) / "a", table(drawn))
+        random.shuffle(drawn)
+        (Path(folder) / "rows").mkdir()
+        ends = [*sorted(cut for cut in cuts if cut < len(drawn)), len(drawn)]
+        for start, stop in zip([0, *ends], ends, strict=False):
+            pq.write_table(table(drawn[start:stop]), Path(folder) / "rows" / f"{start}.parquet")
+        assert_same(whole, done(Path(folder) / "b", path=f"{folder}/rows"))
+        # And on nothing less than every value.
+        store, day, sales = drawn[0]
+        changed = done(Path(folder) / "c", table([(store, day, sales + 100), *drawn[1:]]))
+        assert changed.fingerprint != whole.fingerprint
+
+
 ties = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "é"]),

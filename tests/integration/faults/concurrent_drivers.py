@@ -18,7 +18,7 @@ from manymodels.exceptions import NotFoundError
 from manymodels.progress import NoProgress
 
 DRIVERS = 8
-RUNS = 5
+RUNS = 4
 KEYS = 24
 
 

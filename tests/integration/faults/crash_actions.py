@@ -21,9 +21,12 @@ from manymodels.training import script
 from manymodels.training.engine import resume
 
 MODULES = [
-    "pandas", "pyarrow.parquet", "duckdb", "sqlalchemy", "sklearn.linear_model", "statsmodels.api", "manymodels.api",
-    "manymodels.training.engine", "manymodels.training.panel", "manymodels.scoring.engine", "manymodels.scoring.panel",
-    "manymodels.selection.choose", "manymodels.models.rungs", "manymodels.job.resolve", "crash_actions",
+    "pandas", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.fs", "duckdb", "sqlalchemy", "alembic.command",
+    "alembic.autogenerate", "fsspec", "mako.template", "sklearn.linear_model", "statsmodels.api", "manymodels.api",
+    "manymodels.compute.serial", "manymodels.training.engine", "manymodels.training.panel", "manymodels.scoring.engine",
+    "manymodels.scoring.panel", "manymodels.selection.choose", "manymodels.models.rungs", "manymodels.models.custom",
+    "manymodels.models.forecast.pooled", "manymodels.models.tabular.family", "manymodels.models.batched.trainers",
+    "manymodels.job.resolve", "crash_actions",
 ]  # fmt: skip
 """Imported before the forks."""
 
