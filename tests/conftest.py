@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 USER = "manymodels"
 
-# Which stores are ours is noted in the user's own folders: not in those of whoever runs the tests.
+# Which stores are ours is noted in the user's own folders: not in those of whoever runs the tests. Tests copy stores, and
+# a copy is not ours by itself.
 _HOME = tempfile.mkdtemp(prefix="manymodels-home-")
-os.environ.update(XDG_STATE_HOME=f"{_HOME}/state", XDG_CONFIG_HOME=f"{_HOME}/config")
+os.environ.update(XDG_STATE_HOME=f"{_HOME}/state", XDG_CONFIG_HOME=f"{_HOME}/config", MANYMODELS_ADOPTED="*")
 
 
 def pytest_unconfigure() -> None:

@@ -68,6 +68,7 @@ def job(folder: Path, url: str, registry: str | None = None, **changes: Any) -> 
             "data": {"path": str(folder / "wells.parquet"), "partition_by": ["well"], "target": "y"},
             "models": ["sklearn.linear_model.LinearRegression"],
             "compute": {"target": "serial"},
+            "training": {"isolation": "none"},  # a child that is warm still speaks to an earlier test's server
             "store": {"path": f"{url}/store", "registry": registry or f"sqlite:///{folder}/registry.db"},
             **changes,
         }
@@ -204,9 +205,12 @@ def test_the_parts_of_a_scoring_that_died_are_collected(folder: Path, s3_url: st
     before = place.listing("")
     with Registry.open(mine.store) as registry:
         died = registry.start_score(model_set="wells", input="i", output=place.root, alias="champion")
-        place.write(f"part-{died.id}-000000.parquet", b"half")
+        place.write(
+            "_scoring/claim.json", json.dumps({"score_id": died.id, "plan": "p", "driver": "{}"}).encode()
+        )
+        place.write("part-000000-another.parquet", b"half")
         registry.end_score(died.id, state="failed", counts={}, seconds=0.0, startup_seconds=0.0)
         registry.storage.write("settings.yaml", b"retention: {unfinished: 1ms}")
         time.sleep(0.01)
-        assert registry.gc(apply=True, grace=0.0).removed["scores"]["files"] == 1
+        assert registry.gc(apply=True, grace=0.0).removed["scores"]["files"] == 2
     assert place.listing("") == before

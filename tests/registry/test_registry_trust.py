@@ -29,6 +29,11 @@ def fleet(registry: Registry) -> Fleet:
     return Fleet(registry, real=True)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_adopted_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MANYMODELS_ADOPTED")
+
+
 @pytest.fixture
 def signing(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv(KEY, "a key of thirty-two characters..")

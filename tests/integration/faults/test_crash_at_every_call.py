@@ -17,10 +17,8 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def crasher() -> Iterator[Crasher]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MANYMODELS_ADOPTED", "*")  # stores are copied here
-        with Crasher(MODULES, [str(Path(__file__).parent)]) as running:
-            yield running
+    with Crasher(MODULES, [str(Path(__file__).parent)]) as running:
+        yield running
 
 
 def _done(crasher: Crasher, folder: Path, *actions: str) -> Path:

@@ -11,8 +11,6 @@ from wells import Wells
 
 import manymodels as mm
 from manymodels.exceptions import DamagedError
-from manymodels.registry import adopt_store
-from manymodels.storage import Storage
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +29,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Wells:
 def wells(trained: Wells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wells:
     """The trained wells, in a store of one's own to damage."""
     shutil.copytree(trained.folder / ".manymodels", tmp_path / ".manymodels")
-    adopt_store(Storage.at(tmp_path / ".manymodels"))
     monkeypatch.chdir(trained.folder)
     return trained
 
