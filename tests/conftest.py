@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from dask_clusters import DaskCluster
     from s3_server import Proxy, S3Server
+
+# The same examples every time: a test that fails, fails again.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 USER = "manymodels"
 

@@ -22,7 +22,6 @@ from manymodels.storage import Storage
 FUZZ = settings(
     max_examples=200,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 PATH = "runs/run-1/segments/000000.parquet"

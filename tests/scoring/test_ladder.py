@@ -123,7 +123,6 @@ def expected(given: Mapping[str, Any], ladder: list[str], key: str) -> tuple[str
 @settings(
     max_examples=150,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(fleets, st.sampled_from(LADDERS))
