@@ -68,7 +68,9 @@ def job(folder: Path, url: str, registry: str | None = None, **changes: Any) -> 
             "data": {"path": str(folder / "wells.parquet"), "partition_by": ["well"], "target": "y"},
             "models": ["sklearn.linear_model.LinearRegression"],
             "compute": {"target": "serial"},
-            "training": {"isolation": "none"},  # a child that is warm still speaks to an earlier test's server
+            "training": {
+                "isolation": "none"
+            },  # a child that is warm still speaks to an earlier test's server
             "store": {"path": f"{url}/store", "registry": registry or f"sqlite:///{folder}/registry.db"},
             **changes,
         }

@@ -153,7 +153,9 @@ def test_an_import_that_fails_is_told_with_its_message(
     )
     assert "importing exits_on_import failed: SystemExit: bye" in refusal("exits_on_import.Model")
     assert "exits_on_import" not in sys.modules
-    (tmp_path / "gives_nothing.py").write_text("def __getattr__(name):\n    raise ImportError('not enabled')\n")
+    (tmp_path / "gives_nothing.py").write_text(
+        "def __getattr__(name):\n    raise ImportError('not enabled')\n"
+    )
     assert "importing gives_nothing.Model failed: ImportError: not enabled" in refusal("gives_nothing.Model")
 
 
