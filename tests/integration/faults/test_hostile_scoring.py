@@ -18,7 +18,9 @@ import pytest
 
 import manymodels as mm
 from manymodels.exceptions import UsageError
+from manymodels.registry import adopt_store
 from manymodels.registry.drivers import Driver
+from manymodels.storage import Storage
 
 pytestmark = pytest.mark.integration
 
@@ -218,7 +220,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fleet(trained: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained, tmp_path / "fleet"))
+    copied = Path(shutil.copytree(trained, tmp_path / "fleet"))
+    adopt_store(Storage.at(copied / ".manymodels"))
+    return copied
 
 
 def verb(folder: Path, *words: str, kill: int = 0, well: int = -1) -> subprocess.CompletedProcess[str]:
