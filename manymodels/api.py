@@ -376,7 +376,8 @@ def compare_runs(registry: Registry, first: RunRecord, second: RunRecord) -> pd.
     compared = registry.compare(first.id, second.id, higher_is_better=higher).to_pandas(
         integer_object_nulls=True
     )
-    size = compared["change"].abs() / compared["metric_a"].abs().replace(0.0, np.nan)
+    change, before = (pd.to_numeric(compared[name]).abs() for name in ("change", "metric_a"))
+    size = change / before.replace(0.0, np.nan)
     rank = pd.Categorical(compared["verdict"], categories=_VERDICTS, ordered=True).codes
     order = np.lexsort((-size.fillna(np.inf).to_numpy(), rank))
     return compared.iloc[order].reset_index(drop=True)

@@ -407,7 +407,8 @@ def _fan_out(
 
 def _packed(units: pd.DataFrame, work: ScoreWork, workers: int) -> list[npt.NDArray[np.int64]]:
     """Units by batch, numbered in the order of the keys, so that the output is sorted as a whole."""
-    rows = units["input_rows"].fillna(work.score.horizon).to_numpy(dtype=np.float64)
+    given = units["input_rows"]
+    rows = given.where(given.notna(), work.score.horizon).to_numpy(dtype=np.float64)
     width = float((len(work.score.columns) + len(work.input_columns)) * VALUE_BYTES)
     packed = pack(
         _SECONDS_A_KEY + _SECONDS_A_ROW * rows,

@@ -71,8 +71,9 @@ def scoring_units(
     unseen = units["training_rows"].isna()
     units["why_none"] = units["reason"].astype(object).where(units["reason"].notna(), "no model of this key")
     units.loc[unseen, "why_none"] = "a key that training never saw"
-    units["history_last"] = units["history_last_time"].fillna(
-        units["training_last_time"].where(units["segment"].isna())
+    newest = units["history_last_time"]
+    units["history_last"] = newest.where(
+        newest.notna(), units["training_last_time"].where(units["segment"].isna())
     )
     for place, columns in enumerate(levels):
         units[f"rung_{place}"] = _rung_keys(units, lead, training_store, columns, ladder[place])

@@ -197,6 +197,6 @@ def test_a_store_at_a_url_gets_its_parts_from_the_workers(tmp_path: Path) -> Non
         assert other.details.sorted_by == name
         assert_same(one, other)
         listed = other.storage.listing("")
-        named = set(other.manifest.column("file").to_pylist()) | {"manifest.parquet", "details.json"}
+        named = set(other.manifest.column("file").to_pylist()) | {"manifest.parquet", "details.json", "used"}
         assert {path.rpartition("/")[2] for path in listed if "/sources/" not in path} == named
         assert not [path for path in listed if path.startswith("tmp")]

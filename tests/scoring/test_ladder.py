@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from manymodels.artifacts.codecs import encode
 from manymodels.artifacts.segments import SegmentMeta, write_segment
+from manymodels.artifacts.trust import Trust
 from manymodels.compute.sandbox import Started
 from manymodels.dataset.roles import resolve_roles
 from manymodels.dataset.sources import open_source
@@ -159,6 +160,7 @@ def test_a_key_is_served_by_the_first_that_works(
         ladder=refs,
         top=None,
         code=None,
+        trust=Trust(),
     )
     killed = AttemptFailure("crash", "signal 11", "it crashed before")
     blamed = {
