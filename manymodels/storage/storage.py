@@ -182,11 +182,18 @@ class Storage:
         shutil.rmtree(local, ignore_errors=True)
 
     def scratch(self) -> Path:
-        """A new local folder for work in progress: inside a local store (so that publishing is a rename)."""
+        """A new local folder for work in progress: inside a local store (so that publishing is a rename).
+
+        Raises:
+            StoreError: It could not be made.
+        """
         full = self._to_change(f"tmp/{uuid.uuid4().hex}")
         if self.is_local:
             folder = Path(full)
-            folder.mkdir(parents=True)
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                raise StoreError(f"could not write {full}: {error}") from error
             return folder
         import tempfile
 
