@@ -182,11 +182,16 @@ class Storage:
         shutil.rmtree(local, ignore_errors=True)
 
     def scratch(self) -> Path:
-        """A new local folder for work in progress: inside a local store (so that publishing is a rename)."""
+        """A new local folder for work in progress: inside a local store (so that publishing is a rename).
+
+        Raises:
+            TrustError: The store is not ours.
+            StoreError: The store cannot be written.
+        """
         full = self._to_change(f"tmp/{uuid.uuid4().hex}")
         if self.is_local:
             folder = Path(full)
-            folder.mkdir(parents=True)
+            _said(f"write to the store {self.root}", lambda: folder.mkdir(parents=True))
             return folder
         import tempfile
 
