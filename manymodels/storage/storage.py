@@ -185,15 +185,13 @@ class Storage:
         """A new local folder for work in progress: inside a local store (so that publishing is a rename).
 
         Raises:
-            StoreError: It could not be made.
+            TrustError: The store is not ours.
+            StoreError: The store cannot be written.
         """
         full = self._to_change(f"tmp/{uuid.uuid4().hex}")
         if self.is_local:
             folder = Path(full)
-            try:
-                folder.mkdir(parents=True)
-            except OSError as error:
-                raise StoreError(f"could not write {full}: {error}") from error
+            _said(f"write to the store {self.root}", lambda: folder.mkdir(parents=True))
             return folder
         import tempfile
 
