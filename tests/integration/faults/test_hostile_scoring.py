@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -234,6 +235,8 @@ def verb(folder: Path, *words: str, kill: int = 0, well: int = -1) -> subprocess
         text=True,
         check=False,
         timeout=300,
+        # Whoever runs the tests in the background has Ctrl-C ignored, and so would the verb.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
