@@ -26,6 +26,7 @@ __all__ = [
     "Panel",
     "PanelFit",
     "PanelPredictions",
+    "Spans",
     "lists",
     "ranges",
     "segment_sums",
@@ -34,8 +35,28 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 
 
+class Spans:
+    """What panels share: key n has the places ``starts[n]`` to ``stops[n]`` of something that holds many keys."""
+
+    starts: Ints
+    stops: Ints
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """Places of each key. Shape (keys,)."""
+        return self.stops - self.starts
+
+    @cached_property
+    def offsets(self) -> Ints:
+        """Where each key is when all are put one after the other: ``offsets[n]`` to ``offsets[n + 1]``. Shape (keys + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+
 @dataclass(frozen=True, eq=False)
-class Panel:
+class Panel(Spans):
     """Rows of many keys in one frame: key n has the rows ``starts[n]`` to ``stops[n]``; a view that copies nothing.
 
     Attributes:
@@ -47,19 +68,6 @@ class Panel:
     rows: Rows
     starts: Ints
     stops: Ints
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    @cached_property
-    def lengths(self) -> Ints:
-        """Rows of each key. Shape (keys,)."""
-        return self.stops - self.starts
-
-    @cached_property
-    def offsets(self) -> Ints:
-        """Where each key's values are in ``flat``: ``offsets[n]`` to ``offsets[n + 1]``. Shape (keys + 1,)."""
-        return np.concatenate([[0], np.cumsum(self.lengths)])
 
     @cached_property
     def owner(self) -> Ints:

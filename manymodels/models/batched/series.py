@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manymodels.models.batched.contract import Ints, Panel, ranges
+from manymodels.models.batched.contract import Ints, Panel, Spans, ranges
 from manymodels.models.contract import Floats
 from manymodels.models.forecast.frequency import period_index
 from manymodels.models.forecast.series import Basis
@@ -18,7 +18,7 @@ __all__ = ["SeriesPanel"]
 
 
 @dataclass(frozen=True, eq=False)
-class SeriesPanel:
+class SeriesPanel(Spans):
     """Regular series: one finite target in every period from the first to the last.
 
     Attributes:
@@ -32,19 +32,6 @@ class SeriesPanel:
     starts: Ints
     stops: Ints
     origin: Ints
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    @cached_property
-    def lengths(self) -> Ints:
-        """Values of each key. Shape (keys,)."""
-        return self.stops - self.starts
-
-    @cached_property
-    def offsets(self) -> Ints:
-        """Where each key's values are in ``values``. Shape (keys + 1,)."""
-        return np.concatenate([[0], np.cumsum(self.lengths)])
 
     @cached_property
     def values(self) -> Floats:
