@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manymodels.artifacts.codecs import decode, encode
-from manymodels.artifacts.columns import CODEC, from_table
+from manymodels.artifacts.columns import CODEC, from_table, model_of
 from manymodels.artifacts.trust import Trust
 from manymodels.exceptions import DamagedError, NotFoundError, StoreError, StoreFormatError
 from manymodels.partitioning.keys import display
@@ -295,7 +295,7 @@ class SegmentReader:
         codec = self.codec(path, sha256)
         self._trust.check_codec(codec)
         if codec == CODEC:
-            return self.models(path, sha256, [row]).model(0)
+            return model_of(self.models(path, sha256, [row]))
         codec, artifact = self.artifact(path, sha256, row)
         try:
             return decode(codec, artifact)
@@ -310,7 +310,7 @@ class SegmentReader:
             StoreFormatError: The segment is in a format of a newer version.
         """
         if self.codec(path, sha256) == CODEC:
-            return encode(self.models(path, sha256, [row]).model(0))
+            return encode(model_of(self.models(path, sha256, [row])))
         with self._lock:
             segment = self._verified(path, sha256)
             return segment.codec, segment.rows_of([row]).column("artifact")[0].as_py()
@@ -319,7 +319,7 @@ class SegmentReader:
         """Models that are kept as columns, in the order of ``rows``.
 
         Raises:
-            DamagedError: The segment is missing, is not the one recorded, or ends before a row.
+            DamagedError: The segment is missing, is not the one recorded, ends before a row, or holds no such columns.
             StoreFormatError: The segment or its models are in a format of a newer version.
         """
         with self._lock:

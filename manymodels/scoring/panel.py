@@ -118,7 +118,10 @@ def _scored(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    predictions = columns.predict(panel)
+    try:
+        predictions = columns.predict(panel)
+    except Exception:  # said of each of the keys when they are scored one by one
+        return None
     served = predictions.served
     if not served.any():
         return None

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import random
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manymodels.artifacts.codecs import decode, encode
+from manymodels.artifacts.columns import CODEC
 from manymodels.artifacts.segments import SegmentReader
 from manymodels.exceptions import DamagedError, ManyModelsError, StoreError
 from manymodels.storage import Storage
@@ -32,8 +34,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     return Storage.at(tmp_path_factory.mktemp("fuzz"))
 
 
-@pytest.fixture(scope="module")
-def whole(storage: Storage) -> bytes:
+@pytest.fixture(scope="module", params=["pickle", "columns"])
+def whole(storage: Storage, request: pytest.FixtureRequest) -> bytes:
+    """A segment of each codec, of two models or more."""
+    if request.param == "columns":
+        return (Path(__file__).parent / "segment_2.parquet").read_bytes()
     write(storage, PATH, range(20))
     return storage.read(PATH)
 
@@ -68,7 +73,7 @@ def test_damaged_bytes_are_refused_with_an_error_of_the_store(
     if content == whole:
         return
     with pytest.raises(DamagedError) as caught:
-        SegmentReader(storage).load(PATH, recorded, 3)
+        SegmentReader(storage).load(PATH, recorded, 1)
     assert "\n" not in caught.value.message
 
 
@@ -86,7 +91,8 @@ def test_damage_that_was_recorded_as_it_is_gives_errors_of_the_store_only(
         lambda: reader.describe(PATH),
         lambda: reader.meta(PATH, recorded),
         lambda: reader.read_table(PATH, sha256=recorded),
-        lambda: reader.artifact(PATH, recorded, 19),
+        lambda: reader.artifact(PATH, recorded, 1),
+        lambda: reader.codec(PATH, recorded) == CODEC and reader.load(PATH, recorded, 1),  # runs no code
         lambda: reader.verify(PATH, recorded),
     ):
         with contextlib.suppress(StoreError):
