@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from manymodels.artifacts.reader import SegmentReader
 from manymodels.artifacts.repack import repack
-from manymodels.artifacts.segments import SegmentMeta, SegmentReader, write_table
+from manymodels.artifacts.segments import SegmentMeta, write_table
 from manymodels.exceptions import NotFoundError, UsageError
 from manymodels.partitioning.keys import display, make_key
 from manymodels.storage import Storage

@@ -7,7 +7,8 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from manymodels.artifacts.segments import SegmentMeta, SegmentReader
+from manymodels.artifacts.reader import SegmentReader
+from manymodels.artifacts.segments import SegmentMeta
 
 __all__ = ["Place", "repack"]
 

@@ -10,8 +10,9 @@ from itertools import repeat
 
 import sqlalchemy as sa
 
+from manymodels.artifacts.reader import SegmentReader
 from manymodels.artifacts.repack import repack
-from manymodels.artifacts.segments import SegmentReader, write_table
+from manymodels.artifacts.segments import write_table
 from manymodels.artifacts.trust import sign
 from manymodels.exceptions import ConflictError
 from manymodels.records import SegmentInfo

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from manymodels.artifacts.segments import SegmentReader
+from manymodels.artifacts.reader import SegmentReader
 from manymodels.exceptions import NotFoundError, RegistryError, StoreError, StoreFormatError, TrustError
 from manymodels.partitioning.keys import canonical_array, decode, display
 from manymodels.records import SegmentInfo

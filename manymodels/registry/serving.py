@@ -23,7 +23,7 @@ from manymodels.registry.schema import aliases, keys, runs, segments, versions
 from manymodels.registry.versions import other_versions
 
 if TYPE_CHECKING:
-    from manymodels.artifacts.segments import SegmentReader
+    from manymodels.artifacts.reader import SegmentReader
     from manymodels.models.contract import FittedModel
 
 __all__ = ["Serving"]
@@ -262,7 +262,7 @@ class Serving(KeyColumns):
     @cached_property
     def _segments(self) -> SegmentReader:
         """Kept, with its open files: a second model of a segment costs less than the first."""
-        from manymodels.artifacts.segments import SegmentReader
+        from manymodels.artifacts.reader import SegmentReader
 
         return SegmentReader(self.storage, self.trust)
 

@@ -15,7 +15,7 @@ from manymodels.registry.records import DamagedSegment, UnusableModel, VerifyRep
 from manymodels.registry.schema import keys, runs, segments, versions
 
 if TYPE_CHECKING:
-    from manymodels.artifacts.segments import SegmentReader
+    from manymodels.artifacts.reader import SegmentReader
 
 __all__ = ["Verification"]
 
@@ -32,7 +32,7 @@ class Verification(Connected):
         Raises:
             RegistryError: The database could not be used.
         """
-        from manymodels.artifacts.segments import SegmentReader
+        from manymodels.artifacts.reader import SegmentReader
 
         reader = SegmentReader(self.storage, self.trust)
         statement = (

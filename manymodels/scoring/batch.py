@@ -173,7 +173,7 @@ class _Batch:
     """One batch at work: open stores, models read so far."""
 
     def __init__(self, payload: ScorePayload) -> None:
-        from manymodels.artifacts.segments import SegmentReader
+        from manymodels.artifacts.reader import SegmentReader
         from manymodels.storage import Storage
 
         self.payload = payload

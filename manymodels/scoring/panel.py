@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manymodels.artifacts.columns import CODEC
-from manymodels.artifacts.segments import SegmentReader
+from manymodels.artifacts.reader import SegmentReader
 from manymodels.exceptions import StoreError
 from manymodels.models.batched.contract import Ints, ModelColumns, Panel
 from manymodels.records import Rows

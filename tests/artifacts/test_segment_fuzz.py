@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from manymodels.artifacts.codecs import decode, encode
 from manymodels.artifacts.columns import CODEC
-from manymodels.artifacts.segments import SegmentReader
+from manymodels.artifacts.reader import SegmentReader
 from manymodels.exceptions import DamagedError, ManyModelsError, StoreError
 from manymodels.storage import Storage
 

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from artifacts_fleet import META, StoreModel, manifest, outcome, write
 
+from manymodels.artifacts import reader as reading
 from manymodels.artifacts import segments
-from manymodels.artifacts.segments import FORMAT, SegmentReader, write_segment
+from manymodels.artifacts.reader import SegmentReader
+from manymodels.artifacts.segments import FORMAT, write_segment
 from manymodels.exceptions import DamagedError, StoreError, StoreFormatError
 from manymodels.models.contract import FittedModel
 from manymodels.storage import Storage
@@ -253,20 +255,20 @@ def test_nothing_is_unpickled_before_the_segment_is_verified(
 ) -> None:
     info = write(local, A, range(3))
     change(local, A, flip(info.bytes - 100))
-    monkeypatch.setattr(segments, "decode", lambda *_: pytest.fail("unpickled"))
+    monkeypatch.setattr(reading, "decode", lambda *_: pytest.fail("unpickled"))
     with pytest.raises(DamagedError):
         SegmentReader(local).load(A, info.sha256, 0)
 
 
 def count_hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     hashed: list[str] = []
-    real = segments.hashlib.file_digest
+    real = reading.hashlib.file_digest
 
     def counting(file: Any, name: str) -> Any:
         hashed.append(file.name)
         return real(file, name)
 
-    monkeypatch.setattr(segments.hashlib, "file_digest", counting)
+    monkeypatch.setattr(reading.hashlib, "file_digest", counting)
     return hashed
 
 
@@ -333,7 +335,7 @@ def test_rot_after_the_check_is_caught_by_the_page_checksum(local: Storage) -> N
 def test_many_segments_do_not_keep_as_many_files_open(
     local: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "_OPEN_FILES", 2)
+    monkeypatch.setattr(reading, "_OPEN_FILES", 2)
     reader = SegmentReader(local)
     infos = [write(local, f"s/{n}.parquet", [n]) for n in range(5)]
     for _ in range(2):
@@ -357,7 +359,7 @@ def test_remote_segments_are_fetched_once_and_kept_within_limits(monkeypatch: py
     for _ in range(3):
         reader.load(infos[0].path, infos[0].sha256, 0)
     assert len(fetched) == 1
-    monkeypatch.setattr(segments, "_HELD_BYTES", infos[0].bytes + 1)
+    monkeypatch.setattr(reading, "_HELD_BYTES", infos[0].bytes + 1)
     for info in infos:
         reader.load(info.path, info.sha256, 0)
     assert list(reader._open) == [infos[2].path]

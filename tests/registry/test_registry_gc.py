@@ -319,7 +319,7 @@ def test_compaction_keeps_exactly_the_models_that_stay(registry: Registry, fleet
 
 
 def test_a_reader_in_the_middle_of_a_compaction_reads_on(registry: Registry, fleet: Fleet) -> None:
-    from manymodels.artifacts.segments import SegmentReader
+    from manymodels.artifacts.reader import SegmentReader
 
     fleet.train({f"k{n}": 1.0 for n in range(10)})
     for gain in range(2):
