@@ -149,14 +149,18 @@ class _Batch:
         trainers = trainers_of(fit)
         if trainers is None:
             return keys
-        fitted = train_panel(fit, keys, trainers)
+        try:
+            fitted = train_panel(fit, keys, trainers)
+        except Exception:  # one key may have caused it: fitted alone, each says what is wrong with it
+            return keys
         for models in fitted.models:
             columns = models.columns
             theirs = keys.take(pa.array(models.places))
             facts = models.facts.drop_columns(["scores", "baseline", "skill"])
             facts = facts.append_column("codec", pa.repeat(CODEC, len(columns)))
-            for name, column in zip((table := to_table(columns)).column_names, table.columns, strict=True):
-                facts = facts.append_column(name, column)
+            fields = to_table(columns)
+            for name in fields.column_names:
+                facts = facts.append_column(name, fields.column(name))
             meta = replace(self._meta(), schema=columns.schema, shared=columns.shared)
             info = write_models(self.storage, self._path(), facts, theirs, meta)
             self.segments.append(info)

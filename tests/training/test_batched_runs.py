@@ -127,3 +127,15 @@ def test_an_exported_fleet_of_columns_loads_without_the_registry(both: Any, tmp_
         load_exported(tmp_path / "fleet", store="s5").describe()
         == registry.load("sales", store="s5").describe()
     )
+
+
+def test_what_goes_wrong_for_a_batch_at_once_costs_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, both: Any
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("manymodels.training.panel.train_panel", broken)
+    run = mm.train(_job(tmp_path, "auto"), data=_sales())
+    assert _codecs(tmp_path / "auto").keys() == {"pickle"}
+    pd.testing.assert_series_equal(_outcomes(run)["state"], _outcomes(both["process"][0])["state"])
