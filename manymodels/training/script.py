@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["RunScript", "load_script", "write_script"]
 
 _SETTLED = {"reuse": "reused", "fallback": "fallback", "skip": "skipped"}
+_CLUSTER = 64  # workers that batches are cut for on a scheduler somewhere: how many it has is known later, and may change
 
 
 @dataclass(frozen=True)
@@ -294,4 +295,6 @@ def _workers(job: Job) -> int:
 
     if job.compute.target == "serial":
         return 1
+    if job.compute.target == "dask":
+        return _CLUSTER
     return job.compute.workers if isinstance(job.compute.workers, int) else os.cpu_count() or 1
