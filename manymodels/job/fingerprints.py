@@ -34,7 +34,9 @@ def job_json(job: JobSpec) -> str:
 
 
 def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -> str:
-    """Hash of what in a job makes its models: roles of columns, models, forecast, evaluation, seed, ``training.max_rows``.
+    """Hash of what in a job makes its models.
+
+    That is roles of columns, models, forecast, evaluation, selection, seed and ``training.max_rows``.
 
     Not in it: limits, compute, promotion, fallback, store, ``evaluation.keep`` and ``ranking.top``, which change no model; and
     how the rows are found (``data.path``, ``csv``, ``where``, ``on_null_key``, ``min_rows``), since each
@@ -55,7 +57,9 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     if "features" in settled:
         del data["ignore"]
     parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}})
-    content = {**parts, "data": {**data, **settled}}
+    # What later versions added counts only where a job asks for it: an upgrade trains nothing again.
+    added = {"selection": job.selection.model_dump(mode="json", exclude_defaults=True)}
+    content = {**parts, **{name: part for name, part in added.items() if part}, "data": {**data, **settled}}
     return blake2b(_canonical(content).encode(), digest_size=16, person=b"manymodels job 1").hexdigest()
 
 

@@ -6,7 +6,7 @@ Training writes it when a run starts; resume, replay and scoring read it, so tha
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from manymodels.artifacts.code import trusted_code
@@ -18,6 +18,7 @@ from manymodels.models.contract import FitSpec
 from manymodels.models.spec import CandidateSpec
 from manymodels.partitioning.store import PartitionStore
 from manymodels.registry import RunRecord
+from manymodels.selection.spec import SelectionSpec
 from manymodels.storage import Storage
 
 __all__ = ["CodeSnapshot", "FitSettings", "RowLimit", "RunSettings", "load_settings", "write_settings"]
@@ -73,6 +74,7 @@ class FitSettings:
         code: The user's own modules; None when the job needs none.
         max_rows: How many rows of a key are fitted; None is all.
         min_gain: By how much a candidate must beat the one that the key's champion is of, where that is known.
+        selection: What else may become a key's model.
     """
 
     storage_root: str
@@ -86,6 +88,7 @@ class FitSettings:
     code: CodeSnapshot | None = None
     max_rows: RowLimit | None = None
     min_gain: float = 0.0
+    selection: SelectionSpec = field(default_factory=SelectionSpec)
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         code=None if code is None else CodeSnapshot(code, record.archive),
         max_rows=RowLimit.of(job),
         min_gain=job.promotion.min_gain,
+        selection=job.selection,
     )
     return RunSettings(
         job=job,

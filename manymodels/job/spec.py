@@ -12,6 +12,7 @@ from manymodels.dataset.spec import DataSpec
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, Task
 from manymodels.monitoring.spec import MonitorSpec
+from manymodels.selection.spec import ENSEMBLE, SelectionSpec
 from manymodels.specs import Duration, Fraction, Size, Spec
 
 __all__ = ["JobSpec", "LevelSpec", "MaxRowsSpec", "PromotionSpec", "StoreSpec", "TrainingSpec"]
@@ -127,6 +128,8 @@ class JobSpec(Spec):
     """What a forecast covers."""
     evaluation: EvaluationSpec = EvaluationSpec()
     """How candidates are compared, per key."""
+    selection: SelectionSpec = SelectionSpec()
+    """What else may become a key's model."""
     training: TrainingSpec = TrainingSpec()
     """What trains, and the limits of each fit."""
     anomaly: AnomalySpec = AnomalySpec()
@@ -184,6 +187,7 @@ class JobSpec(Spec):
                 "anomaly detection takes one candidate, "
                 "or `evaluation.label` with the truth to choose among several"
             )
+        self._ensemble_can_be()
         held_out = self.evaluation.holdout > 0 or self.evaluation.folds is not None
         if self.task not in ("forecast", "anomaly") and len(self.models) > 1 and not held_out:
             raise ValueError(
@@ -220,6 +224,17 @@ class JobSpec(Spec):
                 if column in data.ignore:
                     raise ValueError(f"column {column!r} is in `{role}` and in `ignore`")
         return self
+
+    def _ensemble_can_be(self) -> None:
+        if self.selection.ensemble is None:
+            return
+        if self.task == "anomaly":
+            raise ValueError("`selection.ensemble` is not for anomaly detection; remove it")
+        if any(candidate.name == ENSEMBLE for candidate in self.models):
+            raise ValueError(
+                f"a candidate is named {ENSEMBLE!r}, which is the name of `selection.ensemble` on leaderboards; "
+                "give the candidate another name"
+            )
 
 
 def _numbered(candidates: list[CandidateSpec]) -> list[CandidateSpec]:

@@ -19,10 +19,13 @@ from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.evaluation.splits import Split, make_splits
 from manymodels.exceptions import ModelError, UnusableRowsError
 from manymodels.models.contract import Family, FitSpec, FittedModel
+from manymodels.models.ensemble import EnsembleModel
 from manymodels.models.spec import CandidateSpec
 from manymodels.records import AttemptFailure, Backtest, CandidateScore, Rows
+from manymodels.selection.ensembles import JudgedEnsemble, ensemble_candidate, judge_ensemble
 from manymodels.selection.failures import failure_of
 from manymodels.selection.incumbents import stays
+from manymodels.selection.spec import SelectionSpec
 
 __all__ = ["KeyFit", "fit_key"]
 
@@ -66,26 +69,37 @@ class KeyFit:
     fit_seconds: float = 0.0
 
 
-class _Trial:
-    """One candidate at work on one key."""
+class _Entry:
+    """What stands on one key's leaderboard."""
 
-    __slots__ = (
-        "candidate",
-        "evaluation",
-        "failure",
-        "family",
-        "fit_seconds",
-        "metric",
-        "seconds",
-        "unusable",
-    )
+    __slots__ = ("candidate", "evaluation", "failure", "fit_seconds", "metric", "seconds", "unusable")
 
-    def __init__(self, candidate: CandidateSpec, family: Family, failure: AttemptFailure | None) -> None:
-        self.candidate, self.family, self.failure = candidate, family, failure
+    def __init__(self, candidate: CandidateSpec, failure: AttemptFailure | None) -> None:
+        self.candidate, self.failure = candidate, failure
         self.evaluation: Evaluation | None = None
         self.metric: float | None = None
         self.unusable = ""
         self.seconds = self.fit_seconds = 0.0
+
+    def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
+        """Fit it on all rows, naming each candidate before its fit; None where that cannot be done."""
+        raise NotImplementedError
+
+    def score(self) -> CandidateScore:
+        if self.failure is not None:
+            error = f"{self.failure.error}: {self.failure.message}"
+            return CandidateScore(self.candidate.name, None, self.seconds, error)
+        return CandidateScore(self.candidate.name, self.metric, self.seconds, self.unusable)
+
+
+class _Trial(_Entry):
+    """One candidate at work on one key."""
+
+    __slots__ = ("family",)
+
+    def __init__(self, candidate: CandidateSpec, family: Family, failure: AttemptFailure | None) -> None:
+        super().__init__(candidate, failure)
+        self.family = family
 
     def evaluate(self, splits: Sequence[Split], spec: FitSpec, metric: Metric) -> None:
         began = time.perf_counter()
@@ -97,7 +111,8 @@ class _Trial:
             self.fit_seconds += time.perf_counter() - began
         self.seconds += time.perf_counter() - began
 
-    def refit(self, rows: Rows, spec: FitSpec) -> FittedModel | None:
+    def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
+        yield self.candidate.name
         began = time.perf_counter()
         try:
             return fit_checked(self.family, rows, spec)
@@ -111,11 +126,27 @@ class _Trial:
             self.fit_seconds += seconds
         return None
 
-    def score(self) -> CandidateScore:
-        if self.failure is not None:
-            error = f"{self.failure.error}: {self.failure.message}"
-            return CandidateScore(self.candidate.name, None, self.seconds, error)
-        return CandidateScore(self.candidate.name, self.metric, self.seconds, self.unusable)
+
+class _Ensemble(_Entry):
+    """The best candidates of one key together."""
+
+    __slots__ = ("combination", "members")
+
+    def __init__(self, candidate: CandidateSpec, judged: JudgedEnsemble, members: Sequence[_Entry]) -> None:
+        super().__init__(candidate, None)
+        self.members, self.combination = members, judged.combination
+        self.evaluation = judged.evaluation
+
+    def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
+        models = []
+        for member in self.members:
+            model = yield from member.refitted(rows, spec)
+            if model is None:
+                self.unusable = f"{member.candidate.name} could not be fitted on all rows"
+                return None
+            models.append(model)
+        names = tuple(member.candidate.name for member in self.members)
+        return EnsembleModel(names, tuple(models), self.combination)
 
 
 def fit_key(
@@ -124,6 +155,7 @@ def fit_key(
     spec: FitSpec,
     evaluation: EvaluationSpec,
     metric: Metric | None,
+    selection: SelectionSpec = SelectionSpec(),  # noqa: B008 - frozen
     *,
     blamed: Mapping[str, AttemptFailure] = _NOBODY,
     incumbent: str | None = None,
@@ -141,6 +173,7 @@ def fit_key(
         spec: With the key's seed.
         evaluation: What is held out.
         metric: What candidates are compared by; None to take the first that fits.
+        selection: What else may be chosen: an ensemble is one more on the leaderboard, listed last.
         blamed: Candidate name to what it did: those that killed or stalled the process are not tried again.
         incumbent: The candidate that the key's champion is of; another must beat it by ``min_gain`` to be chosen.
         min_gain: Relative to the incumbent's value.
@@ -167,28 +200,30 @@ def fit_key(
                 yield trial.candidate.name
                 trial.evaluate(splits, spec, metric)
         shared = _settle(trials)
-    for trial in _preferred(_ranked(trials, metric), metric, incumbent, min_gain):
-        if trial.failure is not None:
+    entries: list[_Entry] = [*trials]
+    if metric is not None and (together := _ensemble(trials, shared, spec, metric, selection)) is not None:
+        entries.append(together)
+    for entry in _preferred(_ranked(entries, metric), metric, incumbent, min_gain):
+        if entry.failure is not None:
             continue
-        yield trial.candidate.name
-        model = trial.refit(rows, spec)
+        model = yield from entry.refitted(rows, spec)
         if model is None:
             continue
         baseline = None
-        if metric is not None and trial.evaluation is not None:
-            reason = trial.evaluation.reason
-            baseline = _baseline(trial, splits, shared, spec, metric)
+        if metric is not None and entry.evaluation is not None:
+            reason = entry.evaluation.reason
+            baseline = _baseline(entry, splits, shared, spec, metric)
         return KeyFit(
             state="trained",
-            reason=reason if trial.metric is None else "",
-            candidate=trial.candidate.name,
-            params=json.dumps(params, default=str) if (params := trial.candidate.params) else "{}",
+            reason=reason if entry.metric is None else "",
+            candidate=entry.candidate.name,
+            params=json.dumps(params, default=str) if (params := entry.candidate.params) else "{}",
             model=model,
-            metric=trial.metric,
+            metric=entry.metric,
             baseline=baseline,
-            skill=None if metric is None else metric.skill(trial.metric, baseline),
-            scores=_leaderboard(trials, metric),
-            backtests=_kept(trials if evaluation.keep == "all" else [trial], splits, rows, spec)
+            skill=None if metric is None else metric.skill(entry.metric, baseline),
+            scores=_leaderboard(entries, metric),
+            backtests=_kept(entries if evaluation.keep == "all" else [entry], splits, rows, spec)
             if evaluation.keep != "none"
             else (),
             rows=len(rows),
@@ -201,7 +236,7 @@ def fit_key(
     return KeyFit(
         state="fallback",
         reason=trials[0].unusable,
-        scores=_leaderboard(trials, metric),
+        scores=_leaderboard(entries, metric),
         fit_seconds=sum(trial.fit_seconds for trial in trials),
     )
 
@@ -235,8 +270,28 @@ def _settle(trials: Sequence[_Trial]) -> list[int]:
     return shared
 
 
+def _ensemble(
+    trials: Sequence[_Trial], shared: Sequence[int], spec: FitSpec, metric: Metric, selection: SelectionSpec
+) -> _Ensemble | None:
+    """The best of the trials together, where that is wanted and can be judged."""
+    candidate, wanted = ensemble_candidate(selection), selection.ensemble
+    if candidate is None or wanted is None:
+        return None
+    began = time.perf_counter()
+    measured = [trial for trial in trials if trial.metric is not None]
+    evaluations = [trial.evaluation for trial in measured if trial.evaluation is not None]
+    judged = judge_ensemble(evaluations, shared, spec, metric, wanted)
+    if judged is None:
+        return None
+    found = _Ensemble(candidate, judged, [measured[place] for place in judged.members])
+    known = [value for value in judged.evaluation.values if value is not None]
+    found.metric = sum(known) / len(known)
+    found.seconds = time.perf_counter() - began
+    return found
+
+
 def _baseline(
-    winner: _Trial, splits: Sequence[Split], shared: Sequence[int], spec: FitSpec, metric: Metric
+    winner: _Entry, splits: Sequence[Split], shared: Sequence[int], spec: FitSpec, metric: Metric
 ) -> float | None:
     """The naive baseline's mean over the splits that the winner's is over."""
     if winner.metric is None or winner.evaluation is None:
@@ -248,7 +303,7 @@ def _baseline(
 
 
 def _kept(
-    trials: Sequence[_Trial], splits: Sequence[Split], rows: Rows, spec: FitSpec
+    trials: Sequence[_Entry], splits: Sequence[Split], rows: Rows, spec: FitSpec
 ) -> tuple[Backtest, ...]:
     return tuple(
         backtest
@@ -258,10 +313,10 @@ def _kept(
     )
 
 
-def _ranked(trials: Sequence[_Trial], metric: Metric | None) -> list[_Trial]:
+def _ranked(trials: Sequence[_Entry], metric: Metric | None) -> list[_Entry]:
     """Best first; without a value last; ties as listed."""
 
-    def badness(trial: _Trial) -> tuple[bool, float]:
+    def badness(trial: _Entry) -> tuple[bool, float]:
         if metric is None or trial.metric is None:
             return True, 0.0
         return False, metric.badness(trial.metric)
@@ -270,8 +325,8 @@ def _ranked(trials: Sequence[_Trial], metric: Metric | None) -> list[_Trial]:
 
 
 def _preferred(
-    ranked: list[_Trial], metric: Metric | None, incumbent: str | None, min_gain: float
-) -> list[_Trial]:
+    ranked: list[_Entry], metric: Metric | None, incumbent: str | None, min_gain: float
+) -> list[_Entry]:
     """The order in which trials are refitted: the incumbent first, where the best does not beat it by enough."""
     best = ranked[0]
     champion = next((trial for trial in ranked[1:] if trial.candidate.name == incumbent), None)
@@ -282,7 +337,7 @@ def _preferred(
     return [champion, *(trial for trial in ranked if trial is not champion)]
 
 
-def _leaderboard(trials: Sequence[_Trial], metric: Metric | None) -> tuple[CandidateScore, ...]:
+def _leaderboard(trials: Sequence[_Entry], metric: Metric | None) -> tuple[CandidateScore, ...]:
     scores = [trial.score() for trial in _ranked(trials, metric)]
     return tuple(sorted(scores, key=lambda score: score.error != ""))
 

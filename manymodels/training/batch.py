@@ -157,6 +157,7 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
             settings.spec.seeded(seed),
             settings.evaluation,
             metric,
+            settings.selection,
             blamed=payload.blamed.get(key_id, {}),
             incumbent=incumbent,
             min_gain=settings.min_gain,

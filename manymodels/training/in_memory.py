@@ -143,6 +143,7 @@ def fit_in_memory(
             metric=_metric(job),
             seed=job.training.seed,
             max_rows=RowLimit.of(job),
+            selection=job.selection,
         )
         payload = BatchPayload(settings, rows.manifest, partitions=rows, estimators=estimators)
         plan = _plan(job, rows.manifest)

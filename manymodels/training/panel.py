@@ -64,11 +64,13 @@ class FittedPanel:
 
 
 def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer, ...] | None:
-    """The candidates' batched trainers; None where one has none."""
+    """The candidates' batched trainers; None where one has none, or where models of a key may be combined."""
     from manymodels.models.batched.trainers import trainer_of
     from manymodels.models.families import build
 
     if settings.code is not None:  # the user's own modules can be imported in the child only
+        return None
+    if settings.selection.ensemble is not None:
         return None
     task = settings.spec.task
     found = [trainer_of(build(candidate, task)) for candidate in settings.candidates]

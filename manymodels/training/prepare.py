@@ -18,6 +18,7 @@ from manymodels.partitioning.listing import chosen_keys
 from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.registry import Registry
+from manymodels.selection.ensembles import ensemble_candidate
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -121,15 +122,21 @@ def _incumbents(job: Job, registry: Registry, manifest: pa.Table) -> tuple[str |
         return None
     then: dict[tuple[str, str], CandidateSpec] = {}
     for run_id in set(champions.column("run_id").to_pylist()):
-        for candidate in Job.from_dict(json.loads(registry.run(run_id).job)).models:
+        for candidate in _configurations(Job.from_dict(json.loads(registry.run(run_id).job))):
             then[run_id, candidate.name] = candidate
     found: dict[str, str] = {}
     for line in champions.select(["key_id", "run_id", "candidate"]).to_pylist():
         was = then.get((line["run_id"], line["candidate"]))
-        for now in job.models:
+        for now in _configurations(job):
             if was is not None and (now.family, now.params) == (was.family, was.params):
                 found[line["key_id"]] = now.name
     return tuple(found.get(key_id) for key_id in manifest.column("key_id").to_pylist())
+
+
+def _configurations(job: Job) -> list[CandidateSpec]:
+    """What a key's model can be of."""
+    together = ensemble_candidate(job.selection)
+    return [*job.models, *([] if together is None else [together])]
 
 
 def _refuse_store_in_input(job: Job) -> None:

@@ -177,6 +177,7 @@ def write_script(prepared: Prepared) -> RunScript:
             seed=job.training.seed,
             max_rows=RowLimit.of(job),
             min_gain=job.promotion.min_gain,
+            selection=job.selection,
         ),
         isolated=isolation == "process"
         or (isolation == "auto" and any(f.isolated for f in resolved.families)),

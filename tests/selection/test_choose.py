@@ -12,9 +12,11 @@ from manymodels.evaluation.metrics import METRICS, Metric
 from manymodels.evaluation.spec import BacktestSpec, EvaluationSpec
 from manymodels.exceptions import ModelError, UnusableRowsError
 from manymodels.models.contract import FitSpec
+from manymodels.models.ensemble import EnsembleModel
 from manymodels.models.spec import CandidateSpec
 from manymodels.records import AttemptFailure, Rows
 from manymodels.selection.choose import KeyFit, fit_key
+from manymodels.selection.spec import EnsembleSpec, SelectionSpec
 
 MAE = METRICS["mae"]
 R2 = METRICS["r2"]
@@ -356,3 +358,53 @@ def test_an_incumbent_that_cannot_be_refitted_gives_way() -> None:
     families = {"far": Constant(13.5, fail_on_all), "near": Constant(15.5)}
     fit, started = choose(families, incumbent="far", min_gain=0.9)
     assert (fit.candidate, started) == ("near", ["far", "near", "far", "near"])
+
+
+def test_an_ensemble_is_kept_where_it_does_better_than_the_best() -> None:
+    wanted = SelectionSpec(ensemble=EnsembleSpec(top=2))
+    families = {"far": Constant(90.0), "low": Constant(14.0), "high": Constant(21.0)}
+    found, started = choose(families, selection=wanted)
+    # The members are refitted on all rows, and both are named before, so that both can be blamed.
+    assert started == ["far", "low", "high", "low", "high"]
+    assert (found.candidate, found.params) == ("ensemble", '{"top": 2, "combine": "weighted"}')
+    assert isinstance(found.model, EnsembleModel)
+    assert [member.rows for member in found.model.members] == [20, 20]  # type: ignore[attr-defined]
+    assert [score.candidate for score in found.scores] == ["ensemble", "low", "high", "far"]
+    assert found.metric == found.scores[0].metric
+    assert found.metric is not None
+    assert found.metric < 2.5
+    assert {backtest.candidate for backtest in found.backtests} == {"ensemble"}
+
+
+def test_an_ensemble_that_is_no_better_stands_on_the_leaderboard_only() -> None:
+    wanted = SelectionSpec(ensemble=EnsembleSpec())
+    found, started = choose({"near": Constant(17.0), "high": Constant(21.0)}, selection=wanted)
+    assert found.candidate == "near"
+    assert started == ["near", "high", "near"]
+    assert [score.candidate for score in found.scores] == ["near", "ensemble", "high"]
+
+
+def test_an_incumbent_ensemble_stays_unless_it_is_beaten_by_enough() -> None:
+    wanted = SelectionSpec(ensemble=EnsembleSpec())
+    found, _ = choose(
+        {"near": Constant(17.0), "high": Constant(21.0)},
+        selection=wanted,
+        incumbent="ensemble",
+        min_gain=0.9,
+    )
+    assert found.candidate == "ensemble"
+
+
+def test_an_ensemble_whose_member_cannot_be_fitted_on_all_rows_gives_way() -> None:
+    wanted = SelectionSpec(ensemble=EnsembleSpec())
+    families = {"low": Constant(14.0, raising(ValueError("no"), above=16)), "high": Constant(21.0)}
+    found, _ = choose(families, selection=wanted)
+    assert found.candidate == "high"
+    assert next(score for score in found.scores if score.candidate == "ensemble").error == (
+        "low could not be fitted on all rows"
+    )
+
+
+def test_a_single_candidate_makes_no_ensemble() -> None:
+    found, _ = choose({"only": Constant(17.0)}, selection=SelectionSpec(ensemble=EnsembleSpec()))
+    assert [score.candidate for score in found.scores] == ["only"]

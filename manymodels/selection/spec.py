@@ -1,0 +1,31 @@
+"""The job file's ``selection`` section."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from manymodels.specs import Spec
+
+__all__ = ["ENSEMBLE", "EnsembleSpec", "SelectionSpec"]
+
+ENSEMBLE = "ensemble"
+"""The name under which ensembles stand on leaderboards, beside the candidates."""
+
+
+class EnsembleSpec(Spec):
+    """A combination of the best candidates, kept where it does better than the best single one."""
+
+    top: int = Field(default=3, ge=2)
+    """Members at most: the best candidates of the key."""
+    combine: Literal["weighted", "median"] = "weighted"
+    """How members' predictions become one: their mean, weighted by the inverse of their errors, or their median."""
+
+
+class SelectionSpec(Spec):
+    """How a key's model is chosen among the candidates, beyond taking the best."""
+
+    ensemble: EnsembleSpec | None = None
+    """Combine the best candidates of a key, where that does better than the best one in its evaluation; null is never. Not for
+    anomaly detection."""
