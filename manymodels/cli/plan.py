@@ -61,7 +61,7 @@ def plan(
         made,
         prepared.resolved.store.schema,
         loaded.compute.workers,
-        families=[candidate.family for candidate in loaded.models],
+        families=[candidate.family for candidate in prepared.resolved.candidates],
         max_rows=None if most is None else most.rows,
     )
     names = displays(prepared.resolved.store) if each else []

@@ -17,8 +17,10 @@ from manymodels.job.fingerprints import job_fingerprint
 from manymodels.job.job import Job
 from manymodels.job.splitting import split_rows
 from manymodels.models.contract import Family, FitSpec
+from manymodels.models.spec import CandidateSpec
 from manymodels.partitioning.listing import displays, sample_rows, sample_times
 from manymodels.partitioning.store import Partitions, PartitionStore
+from manymodels.selection.spaces import configurations
 from manymodels.storage import Storage
 
 __all__ = ["Resolved", "importable", "level_columns", "level_name", "library_versions", "resolve"]
@@ -36,7 +38,8 @@ class Resolved:
         store: The rows, split by key.
         roles: Which column is what.
         spec: What a fit needs to know, but for the key's seed.
-        families: The candidates' families, in the job's order.
+        candidates: What is tried on a key: the job's candidates, with what was drawn of their search spaces.
+        families: Theirs, in the same order.
         metric: Name of the metric that candidates compete on; None where there is none.
         job_hash: Fingerprint of what in the job makes a model.
         code_hash: Fingerprint of the user's modules, the families' revisions and the libraries' minor versions.
@@ -49,6 +52,7 @@ class Resolved:
     store: PartitionStore
     roles: Roles
     spec: FitSpec
+    candidates: tuple[CandidateSpec, ...]
     families: tuple[Family, ...]
     metric: str | None
     job_hash: str
@@ -75,7 +79,8 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
     from manymodels.models.families import build
 
     with importable(job.folder):
-        families = tuple(build(candidate, job.task) for candidate in job.models)
+        candidates = configurations(job.models, job.selection, job.training.seed)
+        families = tuple(build(candidate, job.task) for candidate in candidates)
         labelled = job.task != "anomaly" or job.evaluation.label is not None
         metric = (job.evaluation.metric or default_metric(job.task)) if labelled else None
         if metric is not None:
@@ -99,6 +104,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         store=store,
         roles=roles,
         spec=spec,
+        candidates=candidates,
         families=families,
         metric=metric,
         job_hash=job_fingerprint(job, columns={"frequency": spec.frequency, "features": spec.features}),

@@ -67,7 +67,7 @@ class FitSettings:
         dataset: Fingerprint of the partition store.
         columns: Columns that fits read.
         spec: What a fit needs to know, but for the key's seed.
-        candidates: In the job's order.
+        candidates: What is tried on a key, in this order.
         evaluation: How candidates are compared.
         metric: Name of the metric they compete on; None where there is none.
         seed: The run's.
@@ -127,6 +127,7 @@ def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None
         "format": _FORMAT,
         "spec": spec,
         "columns": fit.columns,
+        "candidates": [candidate.model_dump(mode="json") for candidate in fit.candidates],
         "metric": fit.metric,
         "code": None if fit.code is None else asdict(fit.code),
         "isolated": settings.isolated,
@@ -189,7 +190,8 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         dataset=record.dataset,
         columns=tuple(content["columns"]),
         spec=FitSpec(**spec, classes=store.classes if job.task == "classification" else ()),
-        candidates=tuple(job.models),
+        candidates=tuple(CandidateSpec(**candidate) for candidate in content.get("candidates", ()))
+        or tuple(job.models),
         evaluation=job.evaluation,
         metric=content["metric"],
         seed=job.training.seed,

@@ -12,6 +12,7 @@ from manymodels.dataset.spec import DataSpec
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, Task
 from manymodels.monitoring.spec import MonitorSpec
+from manymodels.selection.spaces import check_spaces, has_spaces
 from manymodels.selection.spec import ENSEMBLE, SelectionSpec
 from manymodels.specs import Duration, Fraction, Size, Spec
 
@@ -129,7 +130,7 @@ class JobSpec(Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     """How candidates are compared, per key."""
     selection: SelectionSpec = SelectionSpec()
-    """What else may become a key's model."""
+    """How a key's model is searched for, and what else may become it."""
     training: TrainingSpec = TrainingSpec()
     """What trains, and the limits of each fit."""
     anomaly: AnomalySpec = AnomalySpec()
@@ -176,22 +177,24 @@ class JobSpec(Spec):
         data = self.data
         for candidate in self.models:
             _require_plain(candidate.params, f"`models`, candidate {candidate.name}")
+            check_spaces(candidate)
+        several = len(self.models) > 1 or any(has_spaces(candidate) for candidate in self.models)
         _require_plain(data.csv, "`data.csv`")
         _require_plain(self.compute.security, "`compute.security`")
         if self.task == "forecast" and data.time is None:
             raise ValueError("a forecast needs `data.time`, the time column")
         if self.task != "anomaly" and data.target is None:
             raise ValueError(f"task {self.task} needs `data.target`, the column to predict")
-        if self.task == "anomaly" and len(self.models) > 1 and self.evaluation.label is None:
+        if self.task == "anomaly" and several and self.evaluation.label is None:
             raise ValueError(
-                "anomaly detection takes one candidate, "
+                "anomaly detection takes one candidate without search spaces, "
                 "or `evaluation.label` with the truth to choose among several"
             )
         self._ensemble_can_be()
         held_out = self.evaluation.holdout > 0 or self.evaluation.folds is not None
-        if self.task not in ("forecast", "anomaly") and len(self.models) > 1 and not held_out:
+        if self.task not in ("forecast", "anomaly") and several and not held_out:
             raise ValueError(
-                "several candidates need `evaluation.holdout` above 0, or `folds`, to choose among them"
+                "several candidates, or search spaces, need `evaluation.holdout` above 0, or `folds`, to choose among them"
             )
         keep = None if self.training.max_rows is None else self.training.max_rows.keep
         if keep == "sample" and self.task == "forecast":

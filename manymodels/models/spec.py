@@ -22,7 +22,8 @@ class CandidateSpec(Spec):
     """A built-in family, the import path of an estimator (`package.module.Class`), or your own (`module:Class`,
     `module:function`)."""
     params: dict[str, Any] = {}
-    """The family's parameters."""
+    """The family's parameters; a value may be a search space: `{uniform: [0, 1]}`, `{log_uniform: [0.001, 1000]}`,
+    `{integers: [1, 5]}` or `{choice: [a, b]}`."""
 
 
 class ForecastSpec(Spec):

@@ -13,6 +13,8 @@ __all__ = ["ENSEMBLE", "EnsembleSpec", "SelectionSpec"]
 ENSEMBLE = "ensemble"
 """The name under which ensembles stand on leaderboards, beside the candidates."""
 
+_DRAWS = 16
+
 
 class EnsembleSpec(Spec):
     """A combination of the best candidates, kept where it does better than the best single one."""
@@ -24,8 +26,17 @@ class EnsembleSpec(Spec):
 
 
 class SelectionSpec(Spec):
-    """How a key's model is chosen among the candidates, beyond taking the best."""
+    """How a key's model is searched for, and what else may become it."""
 
+    draws: int | None = Field(default=None, ge=1, le=10_000)
+    """Configurations that a run draws of each candidate with search spaces; null is 16, or `max_trials` where that is more."""
+    max_trials: int | None = Field(default=None, ge=1)
+    """Configurations that are tried on a key, at most; null is all."""
     ensemble: EnsembleSpec | None = None
     """Combine the best candidates of a key, where that does better than the best one in its evaluation; null is never. Not for
     anomaly detection."""
+
+    @property
+    def drawn(self) -> int:
+        """Configurations to draw of each candidate with spaces."""
+        return self.draws or max(_DRAWS, self.max_trials or 0)

@@ -25,6 +25,7 @@ from manymodels.partitioning.packing import pack
 from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.records import KeyOutcome, State
+from manymodels.selection.spaces import configurations, has_spaces
 from manymodels.training.batch import BatchPayload, families_of
 from manymodels.training.prepare import fits_of
 from manymodels.training.rungs import RungTask, rung_tasks
@@ -138,7 +139,7 @@ def fit_in_memory(
             dataset="",
             columns=tuple(roles.columns),
             spec=fit_spec(job, roles, rows),
-            candidates=tuple(job.models),
+            candidates=configurations(job.models, job.selection, job.training.seed),
             evaluation=job.evaluation,
             metric=_metric(job),
             seed=job.training.seed,
@@ -173,7 +174,8 @@ def fit_in_memory(
 def _metric(job: Job) -> str | None:
     from manymodels.evaluation.metrics import default_metric, resolve_metric
 
-    if len(job.models) == 1 and job.evaluation.metric is None:
+    alone = len(job.models) == 1 and not has_spaces(job.models[0])
+    if alone and job.evaluation.metric is None:
         return None
     metric = job.evaluation.metric or default_metric(job.task)
     resolve_metric(metric, job.task)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from manymodels.dataset.files import overlap
 from manymodels.exceptions import DataError, NotFoundError, UsageError
@@ -19,10 +19,8 @@ from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.registry import Registry
 from manymodels.selection.ensembles import ensemble_candidate
+from manymodels.selection.spaces import configurations
 from manymodels.storage import Storage
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["Prepared", "Selection", "fits_of", "prepare"]
 
@@ -99,44 +97,52 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
         seconds=estimate_seconds(
             manifest,
             keys,
-            families=[candidate.family for candidate in job.models],
+            families=[candidate.family for candidate in resolved.candidates],
             fits=fits_of(job),
             job_hash=resolved.job_hash,
         ),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
     )
-    return Prepared(job, registry, resolved, plan, frozenset(known), _incumbents(job, registry, manifest))
+    return Prepared(job, registry, resolved, plan, frozenset(known), _incumbents(job, registry, resolved))
 
 
-def _incumbents(job: Job, registry: Registry, manifest: pa.Table) -> tuple[str | None, ...] | None:
-    """Which of the job's candidates each key's champion is of: the one of the same family and parameters.
+def _incumbents(job: Job, registry: Registry, resolved: Resolved) -> tuple[str | None, ...] | None:
+    """Which of the run's candidates each key's champion is of: the one of the same family and parameters.
 
     It matters to forecasts that ask for a gain: there configurations compete inside the run, and not versions.
     """
     asked = job.promotion
-    if job.task != "forecast" or asked.rule != "better" or not asked.min_gain or len(job.models) < 2:
+    if job.task != "forecast" or asked.rule != "better" or not asked.min_gain or len(resolved.candidates) < 2:
         return None
     try:
         champions = registry.models(job.name, alias=asked.alias, limit=None)
     except NotFoundError:  # the first run, or the first with this alias
         return None
-    then: dict[tuple[str, str], CandidateSpec] = {}
+    possible = _with_ensemble(resolved.candidates, job)
+    now = {_setting(candidate): candidate.name for candidate in reversed(possible)}
+    then: dict[tuple[str, str], str | None] = {}
     for run_id in set(champions.column("run_id").to_pylist()):
-        for candidate in _configurations(Job.from_dict(json.loads(registry.run(run_id).job))):
-            then[run_id, candidate.name] = candidate
-    found: dict[str, str] = {}
-    for line in champions.select(["key_id", "run_id", "candidate"]).to_pylist():
-        was = then.get((line["run_id"], line["candidate"]))
-        for now in _configurations(job):
-            if was is not None and (now.family, now.params) == (was.family, was.params):
-                found[line["key_id"]] = now.name
-    return tuple(found.get(key_id) for key_id in manifest.column("key_id").to_pylist())
+        was = Job.from_dict(json.loads(registry.run(run_id).job))
+        tried = configurations(was.models, was.selection, was.training.seed)
+        for candidate in _with_ensemble(tried, was):
+            then[run_id, candidate.name] = now.get(_setting(candidate))
+    found = {
+        line["key_id"]: then.get((line["run_id"], line["candidate"]))
+        for line in champions.select(["key_id", "run_id", "candidate"]).to_pylist()
+    }
+    key_ids = resolved.store.manifest.column("key_id").to_pylist()
+    return tuple(found.get(key_id) for key_id in key_ids)
 
 
-def _configurations(job: Job) -> list[CandidateSpec]:
+def _setting(candidate: CandidateSpec) -> str:
+    """What makes two candidates the same, whatever their names."""
+    return json.dumps([candidate.family, candidate.params], sort_keys=True)
+
+
+def _with_ensemble(tried: Sequence[CandidateSpec], job: Job) -> list[CandidateSpec]:
     """What a key's model can be of."""
     together = ensemble_candidate(job.selection)
-    return [*job.models, *([] if together is None else [together])]
+    return [*tried, *([] if together is None else [together])]
 
 
 def _refuse_store_in_input(job: Job) -> None:

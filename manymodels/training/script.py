@@ -171,7 +171,7 @@ def write_script(prepared: Prepared) -> RunScript:
             dataset=resolved.store.fingerprint,
             columns=tuple(resolved.roles.columns),
             spec=resolved.spec,
-            candidates=tuple(job.models),
+            candidates=resolved.candidates,
             evaluation=job.evaluation,
             metric=resolved.metric,
             seed=job.training.seed,

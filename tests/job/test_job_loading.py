@@ -402,7 +402,7 @@ def test_fields_that_contradict_each_other_are_refused(old, new, message):
 def test_several_candidates_need_a_way_to_choose():
     text = GOOD.replace("forecast", "regression").replace("  - naive", "  - a.B\n  - a.C")
     assert (
-        "several candidates need `evaluation.holdout` above 0"
+        "several candidates, or search spaces, need `evaluation.holdout` above 0"
         in problems(text + "evaluation: {holdout: 0}")[0]
     )
     load(text + "evaluation: {holdout: 0, folds: 3}")
