@@ -54,7 +54,8 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     }
     if "features" in settled:
         del data["ignore"]
-    parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}})
+    always = {place: {"when"} for place, candidate in enumerate(job.models) if candidate.when is None}
+    parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}, "models": always})
     content = {**parts, "data": {**data, **settled}}
     return blake2b(_canonical(content).encode(), digest_size=16, person=b"manymodels job 1").hexdigest()
 
