@@ -86,7 +86,7 @@ replay and scoring find the same code. Only Python source travels.
 """
 
 MODELS = """\
-A list of candidates. Each is one of
+`auto`, a set of candidates by task ([auto.md](auto.md)), or a list of candidates. Each of a list is one of
 
 ```yaml
 models:
@@ -95,6 +95,8 @@ models:
   - {name: damped, family: ets, params: {damped_trend: true}}   # in full, with a name of its own
   - sklearn.linear_model.Ridge: {alpha: 10}      # any scikit-learn estimator, by import path
   - "mymodule:MyEstimator": {depth: 3}           # your own, from a module beside the job file
+  - {name: long, family: sarimax, when: {min_rows: 60, alive: true}}   # tried only on some keys
+  - auto: {block: [ets]}                         # the task's own candidates but some; also `models: {auto: {block: [ets]}}`
 ```
 
 Names are made unique: the second `ets` is `ets-2`. In full, a candidate has:

@@ -31,6 +31,10 @@ def test_every_family_is_documented_as_it_is(generator: ModuleType) -> None:
     assert (ROOT / "docs" / "models.md").read_text(encoding="utf-8") == generator.models()
 
 
+def test_the_candidates_of_auto_are_documented_as_they_are(generator: ModuleType) -> None:
+    assert (ROOT / "docs" / "auto.md").read_text(encoding="utf-8") == generator.auto()
+
+
 def test_every_metric_is_documented_with_its_source(generator: ModuleType) -> None:
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == generator.metrics()
 

@@ -7,7 +7,6 @@ of the target, the shares of the classes, or robust z-scores of each numeric col
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -75,18 +74,14 @@ def _panel_forecasts(splits: Sequence[PanelSplit], seeds: Ints, spec: FitSpec, m
     seasonal, short = [], []
     for split in splits:
         long = split.train.lengths >= max(season, 2)
-        seasonal.append(_some(split, long))
-        short.append(_some(split, ~long))
+        seasonal.append(split.only(long))
+        short.append(split.only(~long))
     naive = BatchedLastSeason("naive", 1)
     if season == 1:
         return evaluate_panel(naive, splits, seeds, spec, metric).values
     found = evaluate_panel(BatchedLastSeason("seasonal_naive", season), seasonal, seeds, spec, metric).values
     other = evaluate_panel(naive, short, seeds, spec, metric).values
     return np.where(np.isnan(found), other, found)
-
-
-def _some(split: PanelSplit, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> PanelSplit:
-    return replace(split, places=split.places[mask], train=split.train.take(mask), held=split.held.take(mask))
 
 
 def _constants(split: PanelSplit, spec: FitSpec) -> HeldPanel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ class PanelSplit:
     train: Panel
     held: Panel
     outcome: npt.NDArray[Any] = field(repr=False)
+
+    def only(self, keys: npt.NDArray[np.bool_]) -> PanelSplit:
+        """The split of some of its keys; ``keys`` has one value for each of ``places``."""
+        return replace(self, places=self.places[keys], train=self.train.take(keys), held=self.held.take(keys))
 
 
 def panel_splits(panel: Panel, seeds: Ints, spec: FitSpec, evaluation: EvaluationSpec) -> list[PanelSplit]:

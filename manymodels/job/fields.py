@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from manymodels.job.spec import JobSpec
+from manymodels.models.spec import AutoSpec
 
 __all__ = ["JobField", "job_fields", "nearest", "type_text", "written", "written_schema"]
 
@@ -87,6 +88,23 @@ def written_schema() -> dict[str, Any]:
             candidate,
         ],
         "kind": "candidate",
+    }
+    listed = properties["models"]
+    auto: dict[str, Any] = _inlined(AutoSpec.model_json_schema(), {})
+    properties["models"] = {
+        "description": listed.pop("description"),
+        "anyOf": [
+            {"const": "auto", "description": "The task's own candidates."},
+            {
+                "type": "object",
+                "description": "The task's own candidates, narrowed.",
+                "propertyNames": {"const": "auto"},
+                "additionalProperties": auto,
+                "minProperties": 1,
+                "maxProperties": 1,
+            },
+            listed,
+        ],
     }
     for name in ("compute", "store"):
         section = properties[name]
@@ -211,7 +229,7 @@ def _walk(schema: dict[str, Any], path: Names, repeated: bool = False) -> Iterat
     for name, inner in schema["properties"].items():
         field = JobField((*path, name), inner, name in required, repeated)
         yield field
-        for holder, listed in ((_object(inner), repeated), (_object(inner.get("items", {})), True)):
+        for holder, listed in ((_object(inner), repeated), (_object(_entries(inner)), True)):
             if holder is not None:
                 yield from _walk(holder, field.path, listed)
 
@@ -219,6 +237,14 @@ def _walk(schema: dict[str, Any], path: Names, repeated: bool = False) -> Iterat
 def _object(schema: dict[str, Any]) -> dict[str, Any] | None:
     """The part of a schema that has fields, where it has one."""
     return next((part for part in (schema, *schema.get("anyOf", [])) if "properties" in part), None)
+
+
+def _entries(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list's entries; empty where it is no list."""
+    entries: dict[str, Any] = next(
+        (part["items"] for part in (schema, *schema.get("anyOf", [])) if "items" in part), {}
+    )
+    return entries
 
 
 def _types(schema: dict[str, Any]) -> Iterator[str]:

@@ -56,7 +56,8 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     }
     if "features" in settled:
         del data["ignore"]
-    parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}})
+    always = {place: {"when"} for place, candidate in enumerate(job.models) if candidate.when is None}
+    parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}, "models": always})
     # What later versions added counts only where a job asks for it: an upgrade trains nothing again.
     added = {"selection": job.selection.model_dump(mode="json", exclude_defaults=True)}
     content = {**parts, **{name: part for name, part in added.items() if part}, "data": {**data, **settled}}

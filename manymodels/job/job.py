@@ -115,8 +115,8 @@ class Job(JobSpec):
 
 def _short(name: str, family: str, candidate: dict[str, Any]) -> Any:
     params = candidate.get("params")
-    if name != family:
-        return candidate
+    if name != family or "when" in candidate:
+        return {"name": name, **candidate}
     return {family: params} if params else family
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from manymodels.compute.spec import ComputeSpec
 from manymodels.dataset.spec import DataSpec
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, Task
 from manymodels.monitoring.spec import MonitorSpec
+from manymodels.selection.auto import with_auto
 from manymodels.selection.spaces import check_spaces, has_spaces
 from manymodels.selection.spec import ENSEMBLE, SelectionSpec
 from manymodels.specs import Duration, Fraction, Size, Spec
@@ -124,7 +125,8 @@ class JobSpec(Spec):
     data: DataSpec
     """Where the rows are, and which column is what."""
     models: list[Annotated[CandidateSpec, BeforeValidator(_in_full)]] = Field(min_length=1)
-    """Candidates, tried for every key; each `family`, or `family: {parameter: value}`."""
+    """Candidates, tried for every key that their `when` holds for; each `family`, or `family: {parameter: value}`. `auto` is a
+    set of candidates by task, which can be narrowed (`auto: {block: [ets]}`)."""
     forecast: ForecastSpec = ForecastSpec()
     """What a forecast covers."""
     evaluation: EvaluationSpec = EvaluationSpec()
@@ -157,6 +159,11 @@ class JobSpec(Spec):
     @classmethod
     def _bare_target(cls, value: Any) -> Any:
         return {"target": value} if isinstance(value, str) and value in ("local", "serial") else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _auto(cls, value: Any, info: ValidationInfo) -> Any:
+        return with_auto(value, info.data.get("task"))
 
     @field_validator("models")
     @classmethod

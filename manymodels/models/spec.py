@@ -4,13 +4,45 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from manymodels.specs import Fraction, Spec
 
-__all__ = ["AnomalySpec", "CandidateSpec", "ForecastSpec", "RankingSpec", "Task"]
+__all__ = ["AnomalySpec", "AutoSpec", "CandidateSpec", "ForecastSpec", "RankingSpec", "Task", "WhenSpec"]
 
 Task = Literal["forecast", "regression", "classification", "anomaly", "ranking"]
+
+
+class WhenSpec(Spec):
+    """For which keys a candidate is tried; all that is said must hold."""
+
+    min_rows: int | None = Field(default=None, ge=1)
+    """The key has at least so many rows."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """The key has at most so many rows."""
+    min_seasons: float | None = Field(default=None, gt=0)
+    """Forecasts: the rows cover at least so many seasons (`forecast.season_length`)."""
+    max_season: int | None = Field(default=None, ge=1)
+    """Forecasts: a season has at most so many periods."""
+    seasonal: bool | None = None
+    """Forecasts: whether the season is significant: its autocorrelation, at 90 %, as in the M4 competition."""
+    alive: bool | None = None
+    """Forecasts: whether the target has changed in the last two seasons, or ten periods, or horizon, whichever is longest."""
+    intermittent: bool | None = None
+    """Forecasts: whether demands are 1.32 periods apart or more on average (Syntetos, Boylan and Croston, 2005)."""
+    positive: bool | None = None
+    """Forecasts: whether the target is above zero throughout."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> WhenSpec:
+        if self.min_rows is not None and self.max_rows is not None and self.min_rows > self.max_rows:
+            raise ValueError(f"`min_rows` is {self.min_rows}, above `max_rows`, {self.max_rows}")
+        return self
+
+    @property
+    def of_series(self) -> bool:
+        """Whether it asks for more than the number of rows: for a forecast's series."""
+        return bool(set(self.model_dump(exclude_none=True)) - {"min_rows", "max_rows"})
 
 
 class CandidateSpec(Spec):
@@ -24,6 +56,19 @@ class CandidateSpec(Spec):
     params: dict[str, Any] = {}
     """The family's parameters; a value may be a search space: `{uniform: [0, 1]}`, `{log_uniform: [0.001, 1000]}`,
     `{integers: [1, 5]}` or `{choice: [a, b]}`."""
+    when: WhenSpec | None = None
+    """For which keys it is tried; all when null."""
+
+
+class AutoSpec(Spec):
+    """What narrows or widens the candidates of `models: auto`."""
+
+    allow: list[str] = []
+    """Only these, by candidate or family; all when empty."""
+    block: list[str] = []
+    """Not these, by candidate or family."""
+    include: list[str] = []
+    """These too, by candidate or family: some cost much, or need a truth column, and are left out otherwise."""
 
 
 class ForecastSpec(Spec):

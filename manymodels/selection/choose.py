@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from types import MappingProxyType
 from typing import Literal
 
@@ -22,6 +23,7 @@ from manymodels.models.contract import Family, FitSpec, FittedModel
 from manymodels.models.ensemble import EnsembleModel
 from manymodels.models.spec import CandidateSpec
 from manymodels.records import AttemptFailure, Backtest, CandidateScore, Rows
+from manymodels.selection.applicability import applicable
 from manymodels.selection.ensembles import JudgedEnsemble, ensemble_candidate, judge_ensemble
 from manymodels.selection.failures import failure_of
 from manymodels.selection.incumbents import stays
@@ -169,7 +171,7 @@ def fit_key(
 
     Args:
         rows: The key's.
-        candidates: In the job's order, at least one.
+        candidates: In the job's order, at least one; those whose ``when`` does not hold for the key are left out.
         spec: With the key's seed.
         evaluation: What is held out.
         metric: What candidates are compared by; None to take the first that fits.
@@ -184,7 +186,13 @@ def fit_key(
     Returns:
         What became of the key. Nothing that a candidate or the rows do is raised, but ``KeyboardInterrupt``.
     """
-    trials = [_Trial(candidate, family, blamed.get(candidate.name)) for candidate, family in candidates]
+    asked = applicable(rows, [candidate for candidate, _ in candidates], spec)
+    trials = [
+        _Trial(candidate, family, blamed.get(candidate.name))
+        for candidate, family in compress(candidates, asked)
+    ]
+    if not trials:
+        return KeyFit("fallback", "no candidate is for a key like this (`when`)")
     splits: Sequence[Split] = ()
     shared: Sequence[int] = ()
     reason = ""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from manymodels.evaluation.baseline import panel_baselines
 from manymodels.evaluation.metrics import Metric
-from manymodels.evaluation.panel_splits import panel_splits
+from manymodels.evaluation.panel_splits import PanelSplit, panel_splits
 from manymodels.evaluation.panels import PanelEvaluation, evaluate_panel
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
@@ -42,6 +42,7 @@ class PanelChoice:
 
     Attributes:
         winners: By candidate; a key is in at most one. The keys in none are to be fitted one by one.
+        tried: Which candidates are for which keys. Shape (candidates, keys).
         metric: Each candidate's mean over a key's splits, NaN where there is none. Shape (candidates, keys).
         baseline: The naive baseline's, on the same splits. Shape (keys,).
         evaluations: Of each candidate; empty without a metric.
@@ -49,6 +50,7 @@ class PanelChoice:
     """
 
     winners: tuple[Winners, ...]
+    tried: npt.NDArray[np.bool_]
     metric: Floats
     baseline: Floats
     evaluations: tuple[PanelEvaluation, ...]
@@ -58,35 +60,39 @@ class PanelChoice:
 def fit_panel(
     panel: Panel,
     seeds: Ints,
-    trainers: Sequence[BatchedTrainer],
+    trainers: Sequence[BatchedTrainer | None],
     spec: FitSpec,
     evaluation: EvaluationSpec,
     metric: Metric | None,
     *,
+    applicable: npt.NDArray[np.bool_] | None = None,
     incumbents: Ints | None = None,
     min_gain: float = 0.0,
 ) -> PanelChoice:
     """Choose and fit the models of the keys in which nothing is special; the same models that ``fit_key`` makes.
 
-    A key in which a candidate has no value on a split, or cannot be fitted, is left to ``fit_key``, which knows the rules and
-    says why.
+    A key in which a candidate has no value on a split, or cannot be fitted, or for which one without a trainer is tried, is
+    left to ``fit_key``, which knows the rules and says why.
 
     Args:
         panel: The keys' rows.
         seeds: The keys'. Shape (keys,).
-        trainers: The candidates', in the job's order, at least one.
+        trainers: The candidates', in the job's order, at least one; None for a candidate without one.
         spec: What a fit needs to know.
         evaluation: What is held out.
         metric: What candidates are compared by; None to take the first.
+        applicable: Which candidates are tried on which keys; None is all. Shape (candidates, keys).
         incumbents: The candidate that each key's champion is of, -1 where none is; see ``fit_key``. Shape (keys,).
         min_gain: See ``fit_key``.
     """
     keys = len(panel)
+    tried = np.ones((len(trainers), keys), dtype=np.bool_) if applicable is None else applicable
     means = np.full((len(trainers), keys), np.nan)
     seconds = np.zeros(len(trainers))
     baseline = np.full(keys, np.nan)
     evaluations = []
-    chosen = np.zeros(keys, dtype=np.int64)
+    alone = tried[[trainer is None for trainer in trainers]].any(axis=0) | ~tried.any(axis=0)
+    chosen = tried.argmax(axis=0)
     if metric is not None:
         splits = panel_splits(panel, seeds, spec, evaluation)
         asked = np.zeros((len(splits), keys), dtype=bool)
@@ -94,28 +100,40 @@ def fit_panel(
             asked[number, split.places] = True
         for number, trainer in enumerate(trainers):
             began = time.perf_counter()
-            evaluations.append(evaluate_panel(trainer, splits, seeds, spec, metric))
+            theirs = tried[number] & ~alone
+            held = [split.only(theirs[split.places]) for split in splits]
+            evaluations.append(_evaluated(trainer, held, seeds, spec, metric))
             means[number] = _means(evaluations[-1].values, asked)
             seconds[number] += time.perf_counter() - began
         baseline = _means(panel_baselines(splits, seeds, spec, metric), asked)
-        badness = -means if metric.higher_is_better else means
-        complete = ~np.isnan(badness).any(axis=0)
+        badness = np.where(tried, -means if metric.higher_is_better else means, np.inf)
+        complete = ~np.isnan(badness).any(axis=0) & ~alone
         chosen = np.where(complete, np.where(complete, badness, 0.0).argmin(axis=0), -1)
         if incumbents is not None:
             each = np.arange(keys)
-            kept = stays(badness[incumbents, each], badness[chosen, each], min_gain)
-            chosen = np.where((incumbents >= 0) & complete & kept, incumbents, chosen)
+            theirs = np.flatnonzero((incumbents >= 0) & complete & tried[incumbents, each])
+            kept = theirs[stays(badness[incumbents, each][theirs], badness[chosen, each][theirs], min_gain)]
+            chosen[kept] = incumbents[kept]
+    chosen = np.where(alone, -1, chosen)
     winners = []
     for number, trainer in enumerate(trainers):
         won = np.flatnonzero(chosen == number)
-        if len(won) == 0:
+        if len(won) == 0 or trainer is None:
             continue
         began = time.perf_counter()
         fit = trainer.fit_batch(panel.take(won), seeds[won], spec)
         seconds[number] += time.perf_counter() - began
         if len(fit.places):
             winners.append(Winners(number, won[fit.places], fit.columns))
-    return PanelChoice(tuple(winners), means, baseline, tuple(evaluations), seconds / max(keys, 1))
+    return PanelChoice(tuple(winners), tried, means, baseline, tuple(evaluations), seconds / max(keys, 1))
+
+
+def _evaluated(
+    trainer: BatchedTrainer | None, splits: Sequence[PanelSplit], seeds: Ints, spec: FitSpec, metric: Metric
+) -> PanelEvaluation:
+    if trainer is None:
+        return PanelEvaluation(np.full((len(splits), len(seeds)), np.nan), (None,) * len(splits))
+    return evaluate_panel(trainer, splits, seeds, spec, metric)
 
 
 def _means(values: Floats, asked: npt.NDArray[np.bool_]) -> Floats:

@@ -20,6 +20,7 @@ from manymodels.evaluation.metrics import skill_scores
 from manymodels.job.settings import FitSettings
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.records import Backtest
+from manymodels.selection.applicability import panel_applicable
 from manymodels.selection.panels import PanelChoice, Winners, fit_panel
 from manymodels.training.batch import incumbents_of, key_seed, read_rows
 
@@ -63,8 +64,11 @@ class FittedPanel:
     rest: Ints
 
 
-def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer, ...] | None:
-    """The candidates' batched trainers; None where one has none, or where models of a key may be combined."""
+def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer | None, ...] | None:
+    """The candidates' batched trainers; None when no key could be fitted with them, or models of a key may be combined.
+
+    A candidate without one is in the way of the keys that it is tried on.
+    """
     from manymodels.models.batched.trainers import trainer_of
     from manymodels.models.families import build
 
@@ -73,15 +77,16 @@ def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer, ...] | None:
     if settings.selection.ensemble is not None:
         return None
     task = settings.spec.task
-    found = [trainer_of(build(candidate, task)) for candidate in settings.candidates]
-    trainers = tuple(trainer for trainer in found if trainer is not None)
-    return trainers if len(trainers) == len(found) else None
+    found = [(candidate, trainer_of(build(candidate, task))) for candidate in settings.candidates]
+    if any(trainer is None and candidate.when is None for candidate, trainer in found):
+        return None
+    return tuple(trainer for _, trainer in found)
 
 
 def train_panel(
     settings: FitSettings,
     keys: pa.Table,
-    trainers: Sequence[BatchedTrainer],
+    trainers: Sequence[BatchedTrainer | None],
     partitions: Partitions | None = None,
 ) -> FittedPanel:
     """Fit a batch's keys all at once.
@@ -113,6 +118,7 @@ def train_panel(
             settings.spec,
             settings.evaluation,
             metric,
+            applicable=panel_applicable(panel, settings.candidates, settings.spec),
             incumbents=_incumbents(settings, keys),
             min_gain=settings.min_gain,
         )
@@ -175,21 +181,22 @@ def _cutoffs(panel: Panel, time: str | None, places: Ints) -> tuple[Ints, npt.ND
 def _leaderboards(
     settings: FitSettings, choice: PanelChoice, places: Ints, metric: Metric | None
 ) -> pa.ListArray:
-    """Every candidate of each key, best first, as ``OUTCOME_COLUMNS`` has them."""
+    """Every candidate that was tried on each key, best first, as ``OUTCOME_COLUMNS`` has them."""
     import pyarrow as pa
 
-    values = choice.metric[:, places].T
-    count, candidates = values.shape
+    values, tried = choice.metric[:, places].T, choice.tried[:, places].T
     badness = -values if metric is not None and metric.higher_is_better else values
     order = np.argsort(badness, axis=1, kind="stable")
+    listed = np.take_along_axis(tried, order, axis=1)
     names = pa.array([candidate.name for candidate in settings.candidates])
     lines = pa.StructArray.from_arrays(
         [
-            names.take(pa.array(order.ravel())),
-            pa.array(np.take_along_axis(values, order, axis=1).ravel(), from_pandas=True),
-            pa.array(choice.seconds[order].ravel()),
-            pa.repeat("", count * candidates),
+            names.take(pa.array(order[listed])),
+            pa.array(np.take_along_axis(values, order, axis=1)[listed], from_pandas=True),
+            pa.array(choice.seconds[order[listed]]),
+            pa.repeat("", int(listed.sum())),
         ],
         names=["candidate", "metric", "seconds", "error"],
     )
-    return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * candidates, lines)
+    ends = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(ends, lines)

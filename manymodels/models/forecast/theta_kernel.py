@@ -11,21 +11,20 @@ from manymodels.models.compiled import compiled
 from manymodels.models.contract import Floats
 from manymodels.models.forecast.frequency import Ints
 
-__all__ = ["decompose_each", "season_of"]
+__all__ = ["decompose_each", "season_of", "seasonal_each"]
 
 _SEASONALITY = 1.645
 """Critical value of the test for a season, 90 %, as in the M4 competition's benchmark."""
 
 
 @compiled
-def season_of(target: Floats, factors: bool, places: Floats) -> None:
-    """Set ``places`` to the classical decomposition's season, neutral where there is none that is significant."""
-    length, season = len(target), len(places)
-    places[:] = 1.0 if factors else 0.0
+def is_seasonal(target: Floats, season: int) -> bool:
+    """Whether the autocorrelation at the season is significant; not of a series shorter than two seasons."""
+    length = len(target)
     around = target - target.mean()
     power = (around * around).sum()
     if season == 1 or length < 2 * season or power == 0:
-        return
+        return False
     others, last = 0.0, 0.0
     for lag in range(1, season + 1):
         others += last * last
@@ -33,7 +32,24 @@ def season_of(target: Floats, factors: bool, places: Floats) -> None:
         for t in range(lag, length):
             last += around[t] * around[t - lag]
         last /= power
-    if abs(last) <= _SEASONALITY * math.sqrt((1 + 2 * others) / length):
+    return abs(last) > _SEASONALITY * math.sqrt((1 + 2 * others) / length)
+
+
+@compiled
+def seasonal_each(target: Floats, offsets: Ints, season: int) -> npt.NDArray[np.bool_]:
+    """Which of some series, one after the other, are seasonal. Shape (series,)."""
+    found = np.empty(len(offsets) - 1, dtype=np.bool_)
+    for n in range(len(found)):
+        found[n] = is_seasonal(target[offsets[n] : offsets[n + 1]], season)
+    return found
+
+
+@compiled
+def season_of(target: Floats, factors: bool, places: Floats) -> None:
+    """Set ``places`` to the classical decomposition's season, neutral where there is none that is significant."""
+    length, season = len(target), len(places)
+    places[:] = 1.0 if factors else 0.0
+    if not is_seasonal(target, season):
         return
     # A centred moving average over one season; over an even one its ends count half.
     half = season // 2
