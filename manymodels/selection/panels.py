@@ -14,6 +14,7 @@ from manymodels.evaluation.metrics import Metric
 from manymodels.evaluation.panel_splits import panel_splits
 from manymodels.evaluation.panels import PanelEvaluation, evaluate_panel
 from manymodels.evaluation.spec import EvaluationSpec
+from manymodels.evaluation.splits import holds_out
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.selection.incumbents import stays
@@ -44,7 +45,7 @@ class PanelChoice:
         winners: By candidate; a key is in at most one. The keys in none are to be fitted one by one.
         metric: Each candidate's mean over a key's splits, NaN where there is none. Shape (candidates, keys).
         baseline: The naive baseline's, on the same splits. Shape (keys,).
-        evaluations: Of each candidate; empty without a metric.
+        evaluations: Of each candidate; empty where they are not compared.
         seconds: Wall time of each candidate for a key: the average, since all are fitted at once. Shape (candidates,).
     """
 
@@ -77,7 +78,7 @@ def fit_panel(
         trainers: The candidates', in the job's order, at least one.
         spec: What a fit needs to know.
         evaluation: What is held out.
-        metric: What candidates are compared by; None to take the first.
+        metric: What candidates are compared by; the first is taken where it is None, or nothing is held out.
         incumbents: The candidate that each key's champion is of, -1 where none is; see ``fit_key``. Shape (keys,).
         min_gain: See ``fit_key``.
     """
@@ -87,7 +88,7 @@ def fit_panel(
     baseline = np.full(keys, np.nan)
     evaluations = []
     chosen = np.zeros(keys, dtype=np.int64)
-    if metric is not None:
+    if metric is not None and holds_out(spec, evaluation):
         splits = panel_splits(panel, seeds, spec, evaluation)
         asked = np.zeros((len(splits), keys), dtype=bool)
         for number, split in enumerate(splits):

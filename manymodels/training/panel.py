@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from manymodels.evaluation.backtests import panel_backtest, row_times
 from manymodels.evaluation.metrics import skill_scores
+from manymodels.evaluation.splits import NOTHING_HELD_OUT, holds_out
 from manymodels.job.settings import FitSettings
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.records import Backtest
@@ -38,8 +39,8 @@ class PanelModels:
 
     Attributes:
         places: Rows of the batch's keys.
-        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``baseline``, ``skill``, ``scores``, ``rows``,
-            ``cutoff``, ``seed``, ``fit_seconds`` and ``seconds`` of each.
+        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``baseline``, ``skill``, ``scores``, ``reason``,
+            ``rows``, ``cutoff``, ``seed``, ``fit_seconds`` and ``seconds`` of each.
         columns: The models.
         backtests: Rows of the batch's keys, and what was predicted of them, as ``evaluation.keep`` asks.
     """
@@ -65,12 +66,13 @@ class FittedPanel:
 
 def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer, ...] | None:
     """The candidates' batched trainers; None where one has none."""
-    from manymodels.models.batched.trainers import trainer_of
+    from manymodels.models.batched.trainers import trainer_module, trainer_of
     from manymodels.models.families import build
 
-    if settings.code is not None:  # the user's own modules can be imported in the child only
-        return None
     task = settings.spec.task
+    # The user's own modules can be imported in the child only.
+    if settings.code is not None or None in (trainer_module(each, task) for each in settings.candidates):
+        return None
     found = [trainer_of(build(candidate, task)) for candidate in settings.candidates]
     trainers = tuple(trainer for trainer in found if trainer is not None)
     return trainers if len(trainers) == len(found) else None
@@ -114,6 +116,7 @@ def train_panel(
             incumbents=_incumbents(settings, keys),
             min_gain=settings.min_gain,
         )
+    judged = holds_out(settings.spec, settings.evaluation)
     left = np.ones(len(panel), dtype=bool)
     models = []
     for won in choice.winners:
@@ -130,6 +133,7 @@ def train_panel(
             "baseline": pa.array(baselines, from_pandas=True),
             "skill": pa.array(skill_scores(values, baselines, perfect), from_pandas=True),
             "scores": _leaderboards(settings, choice, places, metric),
+            "reason": pa.repeat("" if metric is None or judged else NOTHING_HELD_OUT, count),
             "rows": panel.lengths[places],
             "cutoff": pa.array(cutoffs, mask=~known),
             "seed": seeds[places],

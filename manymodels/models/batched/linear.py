@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,10 @@ from manymodels.models.batched.contract import (
 from manymodels.models.batched.design import Encoders, by_key, fit_encoders, padded
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.spec import CandidateSpec, Task
-from manymodels.models.tabular.family import SklearnFamily, Template, estimator_maker
-from manymodels.models.tabular.model import TabularModel
 
+if TYPE_CHECKING:  # to predict with coefficients takes no scikit-learn, which takes a second to import
+    from manymodels.models.tabular.family import SklearnFamily, Template
+    from manymodels.models.tabular.model import TabularModel
 __all__ = ["BatchedLinear", "LinearModels", "encoder_columns", "encoders_of"]
 
 _WORST = 1e7
@@ -57,6 +58,8 @@ class LinearModels(ModelColumns):
 
     def model(self, place: int) -> TabularModel:
         """See ``ModelColumns.model``."""
+        from manymodels.models.tabular.model import TabularModel
+
         encoder, own = encoders_of(self.take(np.array([place]))).one(0)
         shared = self.shared
         template = _template(shared["family"], json.dumps(shared["params"]), shared["task"])
@@ -256,5 +259,7 @@ def _lists(values: npt.NDArray[Any]) -> pa.Array:
 
 @lru_cache(maxsize=64)
 def _template(family: str, params: str, task: Task) -> Template:
+    from manymodels.models.tabular.family import Template, estimator_maker
+
     candidate = CandidateSpec(name=family, family=family, params=json.loads(params))
     return Template.of(estimator_maker(candidate, task))
