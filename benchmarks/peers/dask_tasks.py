@@ -9,12 +9,16 @@ from pathlib import Path
 import joblib
 import pandas as pd
 from distributed import Client, LocalCluster
-from work import Peer, fit, main, model_path, scored
+from work import Peer, fit, imports, main, model_path, scored
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local, Client(local):
+def cluster(work: str) -> Iterator[None]:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
+        Client(local) as client,
+    ):
+        client.run(imports, work)
         yield
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
 import pandas as pd
-from work import Peer, fit, main, model_path, scored
+from work import Peer, fit, imports, main, model_path, scored
+
+
+@contextmanager
+def processes(work: str) -> Iterator[None]:
+    joblib.Parallel(n_jobs=2, pre_dispatch=2, batch_size=1)(joblib.delayed(imports)(work) for _ in range(4))
+    yield
 
 
 def _fit(frame: pd.DataFrame, path: Path, work: str) -> None:
@@ -30,4 +38,4 @@ def score(new: Path, models: Path, out: Path, work: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Peer(train, score))
+    main(Peer(train, score, processes))

@@ -9,13 +9,14 @@ from pathlib import Path
 import joblib
 import pandas as pd
 import ray
-from work import Peer, fit, main, model_path, scored
+from work import Peer, fit, imports, main, model_path, scored
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
+def cluster(work: str) -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
+        ray.get([ray.remote(imports).remote(work) for _ in range(2)])
         yield
     finally:
         ray.shutdown()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,8 @@ from work import Peer, fit, main, scored
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
+def cluster(work: str) -> Iterator[None]:
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.driver.memory", "6g").config("spark.sql.shuffle.partitions", "8")
     session = builder.config("spark.driver.bindAddress", "127.0.0.1").getOrCreate()

@@ -17,7 +17,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["Peer", "features", "fit", "main", "model_path", "predict", "scored"]
+__all__ = ["Peer", "features", "fit", "imports", "main", "model_path", "predict", "scored"]
+
+
+def imports(kind: str) -> None:
+    """Import what the fits need, in this process: start-up, not work."""
+    import joblib  # noqa: F401
+
+    if kind == "holt_winters":
+        import statsmodels.tsa.holtwinters  # noqa: F401
+    elif kind == "forest":
+        import sklearn.ensemble
+    elif kind == "ridge":
+        import sklearn.linear_model
+        import sklearn.pipeline
+        import sklearn.preprocessing  # noqa: F401
 
 
 def features(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -76,14 +90,14 @@ class Peer:
     Args:
         train: Fit all stores' models and keep them.
         score: Predict from what is kept.
-        start: Starts what it runs on; its time is shown apart.
+        start: Starts what it runs on, with the imports of a kind of work; its time is shown apart.
     """
 
     def __init__(
         self,
         train: Callable[[Path, Path, str], None],
         score: Callable[[Path, Path, Path, str], None],
-        start: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        start: Callable[[str], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.train, self.score, self.start = train, score, start
 
@@ -96,13 +110,9 @@ def main(peer: Peer) -> None:
     asked = parser.parse_args()
     models, out = Path(asked.models), Path(asked.out)
     models.mkdir(parents=True)
-    import joblib  # noqa: F401 - imports are start-up, not work
-
-    if asked.work == "holt_winters":
-        import statsmodels.tsa.holtwinters  # noqa: F401
-
     began = time.perf_counter()
-    with peer.start():
+    imports(asked.work)
+    with peer.start(asked.work):
         started = time.perf_counter()
         peer.train(Path(asked.train), models, asked.work)
         trained = time.perf_counter()

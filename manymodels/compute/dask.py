@@ -30,7 +30,7 @@ from manymodels.compute.checks import SAME_VERSIONS, StoreProbe, check_versions,
 from manymodels.compute.executor import Completion, completion, nothing
 from manymodels.compute.local import LocalWorkers
 from manymodels.compute.spec import ComputeSpec
-from manymodels.compute.worker import call, import_all
+from manymodels.compute.worker import call, warm_up
 from manymodels.exceptions import ComputeError
 
 __all__ = ["DaskExecutor", "open_local", "open_scheduler"]
@@ -65,7 +65,6 @@ def open_local(
     spec: ComputeSpec,
     workers: LocalWorkers,
     *,
-    preload: tuple[str, ...],
     patience: float,
 ) -> DaskExecutor:
     """A scheduler in this process for workers of this machine, which it takes over; see ``open_executor``."""
@@ -96,7 +95,6 @@ def open_local(
             local=workers,
             patience=patience,
         )
-        executor.preload(preload)
         executor.closing = stack.pop_all()
         return executor
 
@@ -105,7 +103,7 @@ def open_scheduler(
     spec: ComputeSpec,
     *,
     storage_root: str | None,
-    preload: tuple[str, ...],
+    warm: bytes,
     patience: float,
 ) -> DaskExecutor:
     """An existing scheduler whose workers fit this driver and reach the store; see ``open_executor``."""
@@ -126,7 +124,8 @@ def open_scheduler(
             storage_root=storage_root,
             patience=patience,
         )
-        executor.preload(preload)
+        if warm:
+            client.run(warm_up, warm, on_error="ignore")
         executor.closing = stack.pop_all()
         return executor
 
@@ -179,11 +178,6 @@ class DaskExecutor:
     def workers(self) -> int:
         """See ``Executor``."""
         return self._threads
-
-    def preload(self, modules: tuple[str, ...]) -> None:
-        """Have the workers that are here import modules, in the background."""
-        if modules:
-            self.client.run(import_all, modules, on_error="ignore")
 
     def run(
         self,

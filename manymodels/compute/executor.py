@@ -128,7 +128,7 @@ def open_executor(
     spec: ComputeSpec,
     *,
     storage_root: str | None = None,
-    preload: Sequence[str] = (),
+    warm: Callable[[], object] | None = None,
     patience: float | None = None,
 ) -> Executor:
     """The executor that a job asks for, ready to run.
@@ -136,7 +136,8 @@ def open_executor(
     Args:
         spec: The job's ``compute`` section.
         storage_root: The store that workers must be able to read and write; None when they need none.
-        preload: Modules for the workers to import while this process goes on.
+        warm: Called in every worker process before its first task, for what it imports and starts; what it raises is passed
+            over. Not called where there are no worker processes.
         patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back; ``PATIENCE``
             when None.
 
@@ -149,22 +150,25 @@ def open_executor(
         from manymodels.compute.serial import SerialExecutor
 
         return SerialExecutor()
+    import cloudpickle
+
+    code = b"" if warm is None else cloudpickle.dumps(warm, protocol=5)
     executor: DaskExecutor
     if spec.target == "local":
         from manymodels.compute.local import LocalWorkers
 
-        workers = LocalWorkers(spec)  # they import Dask while this process does
+        workers = LocalWorkers(spec, warm=code)  # they import Dask while this process does
         try:
             from manymodels.compute.dask import open_local
 
-            executor = open_local(spec, workers, preload=tuple(preload), patience=patience)
+            executor = open_local(spec, workers, patience=patience)
         except BaseException:
             workers.close()
             raise
     else:
         from manymodels.compute.dask import open_scheduler
 
-        executor = open_scheduler(spec, storage_root=storage_root, preload=tuple(preload), patience=patience)
+        executor = open_scheduler(spec, storage_root=storage_root, warm=code, patience=patience)
     executor.startup_seconds = time.monotonic() - begin
     return executor
 
@@ -191,7 +195,7 @@ def open_cluster(
 
     patience = PATIENCE if patience is None else patience
     with (
-        open_scheduler(spec, storage_root=storage_root, preload=(), patience=patience) as executor,
+        open_scheduler(spec, storage_root=storage_root, warm=b"", patience=patience) as executor,
         executor.client.as_current(),
     ):
         yield executor.compute

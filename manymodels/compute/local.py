@@ -13,6 +13,7 @@ Dask's ``LocalCluster`` would start them with multiprocessing. These are started
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -51,17 +52,19 @@ class LocalWorkers:
 
     Args:
         spec: How many, and how many BLAS and OpenMP threads each has.
+        warm: A pickled function that each calls before it connects; empty for none.
 
     Attributes:
         count: How many.
         last_words: What the worker that died last wrote to standard error.
     """
 
-    def __init__(self, spec: ComputeSpec) -> None:
+    def __init__(self, spec: ComputeSpec, *, warm: bytes = b"") -> None:
         self.count = _cores() if spec.workers == "auto" else spec.workers
         self.last_words = ""
         self._environment = environment(spec.threads)
         self._settings: dict[str, str | int] | None = None
+        self._warm = base64.b64encode(warm) + b"\n"
         self._closing = False
         self._wake = threading.Event()
         self._folder = tempfile.TemporaryDirectory(prefix="manymodels-", ignore_cleanup_errors=True)
@@ -118,12 +121,10 @@ class LocalWorkers:
 
     def _supervise(self, worker: _Worker, settings: dict[str, str | int]) -> None:
         process = worker.process
-        if not worker.told and process.stdin is not None:
+        if not worker.told:
             # A name of its own each time: the scheduler refuses a name that it still knows.
             named = {**settings, "name": f"local-{os.getpid()}-{process.pid}"}
-            with contextlib.suppress(OSError):  # it is dying; the next look finds out
-                process.stdin.write(json.dumps(named).encode() + b"\n")
-                process.stdin.flush()
+            self._tell(process, json.dumps(named).encode() + b"\n")
             worker.told = True
         if resident(process.pid, descendants=False) > int(settings["memory"]):
             # Dask's own limit is kept by a nanny, which these workers do not have. Like the nanny's it is polled:
@@ -142,7 +143,15 @@ class LocalWorkers:
             env=self._environment,
             start_new_session=True,  # the first Ctrl-C lets what is running finish: only the driver may hear it
         )
+        self._tell(process, self._warm)
         return _Worker(process, words, time.monotonic())
+
+    @staticmethod
+    def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):  # it is dying; the next look finds out
+                process.stdin.write(line)
+                process.stdin.flush()
 
     def _bury(self, worker: _Worker) -> None:
         end_tree(worker.process.pid)

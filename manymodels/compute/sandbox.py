@@ -29,7 +29,7 @@ from manymodels.compute.messages import Died, Raised, Started, raised
 from manymodels.compute.processes import end_tree, environment, import_path, resident
 from manymodels.exceptions import ComputeError
 
-__all__ = ["Died", "InProcess", "Raised", "Runner", "Sandbox", "Started", "warm_sandbox"]
+__all__ = ["Died", "InProcess", "Raised", "Runner", "Sandbox", "Started", "spare_sandbox", "warm_sandbox"]
 
 _POLL = 0.02  # seconds between looks at the child's memory
 _STARTUP = 60.0  # seconds for the child to import its modules, beside the caller's own deadline
@@ -181,6 +181,7 @@ class _Warm(threading.local):
 
 
 _WARM = _Warm()
+_SPARE: list[tuple[object, Sandbox]] = []
 
 
 def warm_sandbox(*, preload: tuple[str, ...] = (), paths: tuple[str, ...] = (), threads: int = 1) -> Sandbox:
@@ -189,13 +190,37 @@ def warm_sandbox(*, preload: tuple[str, ...] = (), paths: tuple[str, ...] = (), 
     A thread keeps one: other settings, or another ``sys.path``, end the former. It is closed when its thread or the
     interpreter ends.
     """
-    key = (preload, paths, threads, tuple(sys.path))
+    key = _settings_key(preload, paths, threads)
     if _WARM.sandbox is None or _WARM.key != key:
         if _WARM.sandbox is not None:
             _WARM.sandbox.close()
-        _WARM.sandbox = Sandbox(preload=preload, paths=paths, threads=threads)
+        _WARM.sandbox = _spare(key) or Sandbox(preload=preload, paths=paths, threads=threads)
         _WARM.key = key
     return _WARM.sandbox
+
+
+def spare_sandbox(*, preload: tuple[str, ...] = (), paths: tuple[str, ...] = (), threads: int = 1) -> Sandbox:
+    """A sandbox that is started before the thread that needs it: the next one to call ``warm_sandbox`` takes it over."""
+    key = _settings_key(preload, paths, threads)
+    sandbox = Sandbox(preload=preload, paths=paths, threads=threads)
+    _SPARE.append((key, sandbox))
+    return sandbox
+
+
+def _settings_key(*settings: object) -> object:
+    return (*settings, tuple(sys.path))
+
+
+def _spare(key: object) -> Sandbox | None:
+    """The spare sandbox, if its settings are these; one that nobody asked for is closed."""
+    try:
+        found, sandbox = _SPARE.pop()
+    except IndexError:
+        return None
+    if found == key:
+        return sandbox
+    sandbox.close()
+    return None
 
 
 def _end_all(children: list[_Child]) -> None:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import faulthandler
-import importlib
 import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 import cloudpickle
 import dask
@@ -19,7 +20,7 @@ from distributed import Worker
 from manymodels.compute.executor import invoke
 from manymodels.compute.processes import die_with_parent
 
-__all__ = ["call", "import_all", "serve_worker"]
+__all__ = ["call", "serve_worker", "warm_up"]
 
 _CONFIG = {
     # A paused worker takes no task until its memory falls. What libraries keep does not fall: it would wait for
@@ -31,31 +32,33 @@ _CONFIG = {
     "distributed.admin.tick.limit": "1h",
 }
 
-_importing: list[threading.Thread] = []
+_warming: list[threading.Thread] = []
 
 
-def import_all(modules: tuple[str, ...]) -> None:
-    """Import modules in the background; ``call`` waits for it."""
-
-    def load() -> None:
-        for name in modules:
-            with contextlib.suppress(Exception):  # whoever needs it will fail, with a better message
-                importlib.import_module(name)
-
-    thread = threading.Thread(target=load, daemon=True)
+def warm_up(code: bytes) -> None:
+    """Call a function that was pickled, in the background; ``call`` waits for it."""
+    thread = threading.Thread(target=_warm, args=(code,), daemon=True)
     thread.start()
-    _importing.append(thread)
+    _warming.append(thread)
+
+
+def _warm(code: bytes) -> None:
+    with contextlib.suppress(Exception):  # whoever needs what is missing will fail, with a better message
+        function: Callable[[], object] = cloudpickle.loads(code)
+        function()
 
 
 def call(code: bytes, payload: bytes) -> bytes:
     """Call a function that was pickled, with an argument that was; see ``invoke``."""
-    for thread in _importing:
+    for thread in _warming:
         thread.join()  # two threads that import parts of one package at once can see half of it
     return invoke(lambda content: cloudpickle.loads(code)(cloudpickle.loads(content)), payload)
 
 
 def serve_worker() -> None:
-    """Be a local worker: read settings from standard input, and serve until that is closed."""
+    """Be a local worker: warm up, read settings from standard input, and serve until that is closed."""
+    if code := base64.b64decode(sys.stdin.readline()):
+        _warm(code)
     settings = json.loads(sys.stdin.readline())
     die_with_parent(settings["parent"])
     threading.Thread(target=_end_with_driver, daemon=True).start()

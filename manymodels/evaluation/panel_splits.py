@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manymodels.evaluation.spec import EvaluationSpec
-from manymodels.evaluation.splits import LEAST, outcomes, without_known_future
+from manymodels.evaluation.splits import LEAST, holds_out, outcomes, without_known_future
 from manymodels.models.batched.contract import Ints, Panel
 from manymodels.models.batched.series import SeriesPanel
 from manymodels.models.contract import FitSpec
@@ -47,7 +47,7 @@ def panel_splits(panel: Panel, seeds: Ints, spec: FitSpec, evaluation: Evaluatio
     """
     if spec.task == "forecast":
         return list(_windows(panel, spec, evaluation))
-    if evaluation.holdout == 0 and evaluation.folds is None:
+    if not holds_out(spec, evaluation):
         return []
     return list(_parts(panel, seeds, spec, evaluation))
 

@@ -26,12 +26,23 @@ from manymodels.records import Rows
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LEAST", "Split", "make_splits", "outcomes", "without_known_future"]
+__all__ = [
+    "LEAST",
+    "NOTHING_HELD_OUT",
+    "Split",
+    "holds_out",
+    "make_splits",
+    "outcomes",
+    "without_known_future",
+]
 
 _Places = slice | npt.NDArray[np.intp]
 
 LEAST = 2
 """Rows to train on."""
+
+NOTHING_HELD_OUT = "nothing is held out (`evaluation.holdout` is 0)"
+"""Why no key of a job that holds nothing out has a metric."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,11 @@ class Split:
     steps: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
+def holds_out(spec: FitSpec, evaluation: EvaluationSpec) -> bool:
+    """Whether a job holds rows out at all, whatever its keys allow."""
+    return spec.task == "forecast" or evaluation.holdout > 0 or evaluation.folds is not None
+
+
 def make_splits(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> tuple[Split, ...]:
     """The splits that all candidates of a key are judged on, newest first; fewer than asked in a short key.
 
@@ -65,8 +81,8 @@ def make_splits(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> tuple[
     """
     if spec.task == "forecast":
         splits = tuple(_windows(rows, spec, evaluation.backtest))
-    elif evaluation.holdout == 0 and evaluation.folds is None:
-        raise ModelError("nothing is held out (`evaluation.holdout` is 0)")
+    elif not holds_out(spec, evaluation):
+        raise ModelError(NOTHING_HELD_OUT)
     else:
         splits = tuple(_parts(rows, spec, evaluation))
     if not splits:

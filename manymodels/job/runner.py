@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from manymodels.artifacts.code import ensure_code, import_from
-from manymodels.compute.sandbox import InProcess, Raised, Runner, warm_sandbox
+from manymodels.compute.sandbox import InProcess, Raised, Runner, Sandbox, spare_sandbox, warm_sandbox
 from manymodels.exceptions import ComputeError
 from manymodels.job.settings import CodeSnapshot
 from manymodels.storage import Storage
 
-__all__ = ["reraise", "runner_for"]
+__all__ = ["reraise", "runner_for", "spare_runner"]
 
 _PRELOAD = ("manymodels.training.batch", "manymodels.scoring.batch", "manymodels.models.tabular.family")
 
@@ -24,14 +24,23 @@ def runner_for(storage: Storage | None, code: CodeSnapshot | None, *, isolated: 
         isolated: In the child process; else here.
         threads: BLAS and OpenMP threads of the child.
     """
-    paths: tuple[str, ...] = ()
-    if storage is not None and code is not None:
-        paths = (str(ensure_code(storage, code.path, code.sha256)),)
+    paths = _paths(storage, code)
     if isolated:
         return warm_sandbox(preload=_PRELOAD, paths=paths, threads=threads)
     for path in paths:
         import_from(Path(path))
     return InProcess()
+
+
+def spare_runner(storage: Storage | None, code: CodeSnapshot | None, *, threads: int) -> Sandbox:
+    """What ``runner_for`` gives to the thread that asks next for an isolated one with these settings."""
+    return spare_sandbox(preload=_PRELOAD, paths=_paths(storage, code), threads=threads)
+
+
+def _paths(storage: Storage | None, code: CodeSnapshot | None) -> tuple[str, ...]:
+    if storage is None or code is None:
+        return ()
+    return (str(ensure_code(storage, code.path, code.sha256)),)
 
 
 def reraise(raised: Raised) -> ComputeError:

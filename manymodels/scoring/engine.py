@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ from manymodels.scoring.sinks import Sink, check_output
 from manymodels.scoring.staging import Claim, Staging, claims
 from manymodels.scoring.units import ladder_refs, scoring_units
 from manymodels.scoring.unreadable import turned_text
-from manymodels.scoring.worker import ScoreWork, run_score_batch
+from manymodels.scoring.worker import ScoreWork, run_score_batch, warm_worker
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -163,7 +164,13 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     work = replace(work, plan=plan, staging=staging.parts)
     try:
         batches = staging.batches() if resumed else None
-        receipts, startup = _fan_out(job, score_id, units, batches, work, staging, progress, registry)
+        warm = partial(
+            warm_worker,
+            settings.fit,
+            isolated=settings.isolated,
+            batched=settings.job.training.isolation != "process",
+        )
+        receipts, startup = _fan_out(job, score_id, units, batches, work, staging, progress, registry, warm)
         result = _finish(
             job, request, score_id, units, receipts, Sink(request.output, staging), began, startup
         )
@@ -368,6 +375,7 @@ def _fan_out(
     staging: Staging,
     progress: Progress,
     registry: Registry,
+    warm: Callable[[], None],
 ) -> tuple[list[ScoreReceipt], float]:
     """Score the batches that have no part yet; ``batches`` is None where none was begun."""
     import pyarrow as pa
@@ -376,9 +384,7 @@ def _fan_out(
     receipts = {} if batches is None else finished_parts(staging.parts, work.plan)
     if batches is not None and len(receipts) == len(batches):
         return [receipts[number] for number in sorted(receipts)], 0.0
-    with open_executor(
-        job.compute, storage_root=registry.storage.root, preload=(run_score_batch.__module__,)
-    ) as executor:
+    with open_executor(job.compute, storage_root=registry.storage.root, warm=warm) as executor:
         if batches is None:
             batches = _packed(units, work, executor.workers)
             staging.begin(Claim(score_id, work.plan, Driver.here().to_json()), batches)

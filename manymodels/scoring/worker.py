@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from manymodels.job.runner import runner_for
+from manymodels.job.settings import FitSettings
 from manymodels.job.supervise import supervise
+from manymodels.job.warming import warm_up
 from manymodels.records import BatchTask
 from manymodels.scoring.assemble import Scored, assemble, collect, prediction_fields
 from manymodels.scoring.batch import KeyScores, ScorePayload, ScoreSettings
@@ -23,7 +25,7 @@ from manymodels.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ScoreWork", "run_score_batch"]
+__all__ = ["ScoreWork", "run_score_batch", "warm_worker"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class ScoreWork:
     memory: int
     retries: int
     isolated: bool
+
+
+def warm_worker(fit: FitSettings, *, isolated: bool, batched: bool) -> None:
+    """Import what batches need, and start the child where they need it."""
+    warm_up(fit, ("manymodels.scoring.panel", "pandas", "threadpoolctl"), isolated=isolated, batched=batched)
 
 
 def run_score_batch(task: BatchTask) -> ScoreReceipt:

@@ -14,6 +14,7 @@ from manymodels.evaluation.metrics import Metric
 from manymodels.evaluation.panel_splits import PanelSplit, panel_splits
 from manymodels.evaluation.panels import PanelEvaluation, evaluate_panel
 from manymodels.evaluation.spec import EvaluationSpec
+from manymodels.evaluation.splits import holds_out
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.selection.incumbents import stays
@@ -45,7 +46,7 @@ class PanelChoice:
         tried: Which candidates are for which keys. Shape (candidates, keys).
         metric: Each candidate's mean over a key's splits, NaN where there is none. Shape (candidates, keys).
         baseline: The naive baseline's, on the same splits. Shape (keys,).
-        evaluations: Of each candidate; empty without a metric.
+        evaluations: Of each candidate; empty where they are not compared.
         seconds: Wall time of each candidate for a key: the average, since all are fitted at once. Shape (candidates,).
     """
 
@@ -80,7 +81,7 @@ def fit_panel(
         trainers: The candidates', in the job's order, at least one; None for a candidate without one.
         spec: What a fit needs to know.
         evaluation: What is held out.
-        metric: What candidates are compared by; None to take the first.
+        metric: What candidates are compared by; the first is taken where it is None, or nothing is held out.
         applicable: Which candidates are tried on which keys; None is all. Shape (candidates, keys).
         incumbents: The candidate that each key's champion is of, -1 where none is; see ``fit_key``. Shape (keys,).
         min_gain: See ``fit_key``.
@@ -93,7 +94,7 @@ def fit_panel(
     evaluations = []
     alone = tried[[trainer is None for trainer in trainers]].any(axis=0) | ~tried.any(axis=0)
     chosen = tried.argmax(axis=0)
-    if metric is not None:
+    if metric is not None and holds_out(spec, evaluation):
         splits = panel_splits(panel, seeds, spec, evaluation)
         asked = np.zeros((len(splits), keys), dtype=bool)
         for number, split in enumerate(splits):

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -39,7 +40,7 @@ from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, R
 from manymodels.training.outcomes import RunOutcomes
 from manymodels.training.prepare import Prepared
 from manymodels.training.script import RunScript, load_script, write_script
-from manymodels.training.worker import run_batch, task_name
+from manymodels.training.worker import run_batch, task_name, warm_worker
 
 __all__ = ["RunResult", "refuse_changed_job", "resume", "train"]
 
@@ -154,7 +155,9 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
         tasks = [task for task in script.tasks() if task.batch not in outcomes.batches]
         if tasks and not outcomes.stopped_early:
             with open_executor(
-                _target(job, tasks), storage_root=registry.storage.root, preload=(run_batch.__module__,)
+                _target(job, tasks),
+                storage_root=registry.storage.root,
+                warm=partial(warm_worker, script.work),
             ) as executor:
                 startup = executor.startup_seconds
                 if executor.dashboard:

@@ -244,7 +244,7 @@ def _outcomes(
         return [outcome for batch in batches for outcome in _fit(batch)]
     seconds = plan.table["seconds"].to_numpy()[plan.training]
     found: list[KeyOutcome] = []
-    with open_executor(compute, preload=(_fit.__module__,)) as executor:
+    with open_executor(compute) as executor:
         packed = pack(seconds, workers=executor.workers) if len(seconds) else []
         batches = [*(work(whole.keys.take(plan.training[places])) for places in packed), *ladder]
         for completion in executor.run(_fit, ((f"{name}-{n}", batch) for n, batch in enumerate(batches))):

@@ -82,7 +82,6 @@ def panel_table(keys: pa.Table, facts: pa.Table, segment: str) -> pa.Table:
         "key_id": keys.column("key_id"),
         "level": pa.repeat("", count),
         "state": pa.repeat("trained", count),
-        "reason": pa.repeat("", count),
         "content": keys.column("content"),
         "segment": pa.repeat(segment, count),
         "segment_row": pa.array(range(count), pa.int32()),

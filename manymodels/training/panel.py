@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from manymodels.evaluation.backtests import panel_backtest, row_times
 from manymodels.evaluation.metrics import skill_scores
+from manymodels.evaluation.splits import NOTHING_HELD_OUT, holds_out
 from manymodels.job.settings import FitSettings
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.records import Backtest
@@ -39,8 +40,8 @@ class PanelModels:
 
     Attributes:
         places: Rows of the batch's keys.
-        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``baseline``, ``skill``, ``scores``, ``rows``,
-            ``cutoff``, ``seed``, ``fit_seconds`` and ``seconds`` of each.
+        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``baseline``, ``skill``, ``scores``, ``reason``,
+            ``rows``, ``cutoff``, ``seed``, ``fit_seconds`` and ``seconds`` of each.
         columns: The models.
         backtests: Rows of the batch's keys, and what was predicted of them, as ``evaluation.keep`` asks.
     """
@@ -69,14 +70,15 @@ def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer | None, ...] | No
 
     A candidate without one is in the way of the keys that it is tried on.
     """
-    from manymodels.models.batched.trainers import trainer_of
+    from manymodels.models.batched.trainers import trainer_module, trainer_of
     from manymodels.models.families import build
 
-    if settings.code is not None:  # the user's own modules can be imported in the child only
-        return None
-    if settings.selection.ensemble is not None:
+    # The user's own modules can be imported in the child only.
+    if settings.code is not None or settings.selection.ensemble is not None:
         return None
     task = settings.spec.task
+    if any(each.when is None and trainer_module(each, task) is None for each in settings.candidates):
+        return None
     found = [(candidate, trainer_of(build(candidate, task))) for candidate in settings.candidates]
     if any(trainer is None and candidate.when is None for candidate, trainer in found):
         return None
@@ -122,6 +124,7 @@ def train_panel(
             incumbents=_incumbents(settings, keys),
             min_gain=settings.min_gain,
         )
+    judged = holds_out(settings.spec, settings.evaluation)
     left = np.ones(len(panel), dtype=bool)
     models = []
     for won in choice.winners:
@@ -138,6 +141,7 @@ def train_panel(
             "baseline": pa.array(baselines, from_pandas=True),
             "skill": pa.array(skill_scores(values, baselines, perfect), from_pandas=True),
             "scores": _leaderboards(settings, choice, places, metric),
+            "reason": pa.repeat("" if metric is None or judged else NOTHING_HELD_OUT, count),
             "rows": panel.lengths[places],
             "cutoff": pa.array(cutoffs, mask=~known),
             "seed": seeds[places],

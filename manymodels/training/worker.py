@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from manymodels.job.runner import runner_for
 from manymodels.job.settings import FitSettings
 from manymodels.job.supervise import Blame, supervise
+from manymodels.job.warming import warm_up
 from manymodels.partitioning.store import PartitionStore
 from manymodels.records import BatchReceipt, BatchTask, KeyOutcome, SegmentInfo
 from manymodels.storage import Storage
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from manymodels.artifacts.segments import SegmentMeta
 
-__all__ = ["WorkSettings", "run_batch", "task_name"]
+__all__ = ["WorkSettings", "run_batch", "task_name", "warm_worker"]
 
 _NOBODY: Blame = MappingProxyType({})
 
@@ -69,6 +70,16 @@ class WorkSettings:
 def task_name(task: BatchTask) -> str:
     """The task's name in the executor: unique in a cluster that other runs share."""
     return f"{task.run_id}-{task.batch}"
+
+
+def warm_worker(settings: WorkSettings) -> None:
+    """Import what batches need, and start the child where they need it."""
+    modules = ("manymodels.artifacts.segments", "manymodels.training.panel", "pandas", "threadpoolctl")
+    warm_up(settings.fit, modules, isolated=settings.isolated, batched=settings.batched)
+    if settings.batched:
+        from manymodels.training.panel import trainers_of
+
+        trainers_of(settings.fit)
 
 
 def run_batch(task: BatchTask) -> BatchReceipt:
@@ -156,7 +167,7 @@ class _Batch:
         for models in fitted.models:
             columns = models.columns
             theirs = keys.take(pa.array(models.places))
-            facts = models.facts.drop_columns(["scores", "baseline", "skill"])
+            facts = models.facts.drop_columns(["scores", "baseline", "skill", "reason"])
             facts = facts.append_column("codec", pa.repeat(CODEC, len(columns)))
             fields = to_table(columns)
             for name in fields.column_names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import subprocess
@@ -264,6 +265,11 @@ def die_always(path: str) -> None:
 
 def main_file(_: int) -> str | None:
     return getattr(sys.modules["__main__"], "__file__", None)
+
+
+def import_all(names: list[str]) -> None:
+    for name in names:
+        importlib.import_module(name)
 
 
 def loaded(names: list[str]) -> list[bool]:

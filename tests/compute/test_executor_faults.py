@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,8 @@ def test_workers_that_cannot_live_end_the_opening_in_bounded_time() -> None:
 def test_closing_leaves_no_process_and_this_one_as_it_was(tmp_path: Path) -> None:
     before = {process.pid for process in family()}
     variables, level = dict(os.environ), logging.getLogger("distributed").level
-    with open_executor(ComputeSpec(workers=1), preload=("json.tool", "no_such_module")) as executor:
+    warm = partial(work.import_all, ["json.tool", "no_such_module"])
+    with open_executor(ComputeSpec(workers=1), warm=warm) as executor:
         pids = [c.value for c in executor.run(work.sandboxed_pid, [("task", "batch")])]
         assert {process.pid for process in family()} > before
         assert [c.value for c in executor.run(work.loaded, [("task", ["json.tool"])])] == [[True]]

@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 from processes import gone, here_on_path, until
 
-from manymodels.compute.sandbox import Died, InProcess, Raised, Runner, Sandbox, Started, warm_sandbox
+from manymodels.compute.sandbox import (
+    Died,
+    InProcess,
+    Raised,
+    Runner,
+    Sandbox,
+    Started,
+    spare_sandbox,
+    warm_sandbox,
+)
 from manymodels.exceptions import ComputeError
 
 GIB = 2**30
@@ -319,6 +328,19 @@ class TestWarmth:
         children = {child for _, _, child in seen}
         assert len(children) == 2
         assert until(lambda: all(map(gone, children)))
+
+    def test_a_spare_sandbox_goes_to_the_next_thread_that_asks_for_its_settings(self) -> None:
+        spare = spare_sandbox(threads=3)
+        found: list[Sandbox] = []
+        for _ in range(2):
+            thread = threading.Thread(target=lambda: found.append(warm_sandbox(threads=3)))
+            thread.start()
+            thread.join()
+        assert found[0] is spare
+        assert found[1] is not spare
+        unwanted = spare_sandbox(threads=4)
+        warm_sandbox(threads=5).close()
+        assert unwanted.pid is None
 
     def test_other_settings_replace_the_warm_sandbox(self) -> None:
         first = warm_sandbox()

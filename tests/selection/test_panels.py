@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from manymodels.evaluation.metrics import METRICS
 from manymodels.evaluation.spec import BacktestSpec, EvaluationSpec
 from manymodels.models.batched.contract import Panel
 from manymodels.models.batched.trainers import trainer_of
-from manymodels.models.contract import Family
+from manymodels.models.contract import Family, FitSpec
+from manymodels.models.families import build
 from manymodels.models.spec import CandidateSpec
+from manymodels.records import Rows
 from manymodels.selection.choose import KeyFit, fit_key
 from manymodels.selection.panels import PanelChoice, fit_panel
 
@@ -74,6 +77,24 @@ def test_a_key_without_a_value_is_left_to_be_fitted_alone() -> None:
     without = {place for place, one in enumerate(alone) if one.metric is None}
     assert without
     assert not without & fitted
+
+
+def test_where_nothing_is_held_out_the_first_candidate_is_taken_as_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=60), "y": rng.normal(size=60)})
+    panel = Panel(Rows(frame), np.array([0, 20, 40]), np.array([20, 40, 60]))
+    fitted = FitSpec("regression", target="y", features=("x",))
+    candidates = [
+        CandidateSpec(name=name, family=f"sklearn.linear_model.{name}")
+        for name in ("Ridge", "LinearRegression")
+    ]
+    trainers = [
+        trainer for each in candidates if (trainer := trainer_of(build(each, "regression"))) is not None
+    ]
+    choice = fit_panel(panel, np.arange(3), trainers, fitted, EvaluationSpec(holdout=0), METRICS["rmse"])
+    assert [won.candidate for won in choice.winners] == [0]
+    assert choice.winners[0].places.tolist() == [0, 1, 2]
+    assert np.isnan(choice.metric).all()
 
 
 def test_without_a_metric_the_first_candidate_is_taken() -> None:

@@ -139,3 +139,26 @@ def test_what_goes_wrong_for_a_batch_at_once_costs_no_key(
     run = mm.train(_job(tmp_path, "auto"), data=_sales())
     assert _codecs(tmp_path / "auto").keys() == {"pickle"}
     pd.testing.assert_series_equal(_outcomes(run)["state"], _outcomes(both["process"][0])["state"])
+
+
+def test_a_regression_that_holds_nothing_out_is_fitted_at_once_too(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame(
+        {"store": np.repeat(["a", "b", "c"], 20), "x": rng.normal(size=60), "y": rng.normal(size=60)}
+    )
+    found = {}
+    for isolation in ("auto", "process"):
+        job = _job(
+            tmp_path,
+            isolation,
+            task="regression",
+            data={"partition_by": ["store"], "target": "y"},
+            models=[{"sklearn.linear_model.Ridge": {}}],
+            evaluation={"holdout": 0},
+            fallback=[],
+        )
+        found[isolation] = _outcomes(mm.train(job, data=frame))
+    assert _codecs(tmp_path / "auto").keys() == {"columns"}
+    columns = ["store", "state", "reason", "candidate", "metric"]
+    pd.testing.assert_frame_equal(found["auto"][columns], found["process"][columns])
+    assert found["auto"]["reason"].str.contains("holdout").all()

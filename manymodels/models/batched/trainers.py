@@ -11,8 +11,10 @@ import pyarrow as pa
 from manymodels.exceptions import StoreFormatError
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns
 from manymodels.models.contract import Family
+from manymodels.models.families import FAMILIES
+from manymodels.models.spec import CandidateSpec, Task
 
-__all__ = ["columns_of", "trainer_of"]
+__all__ = ["columns_of", "trainer_module", "trainer_of"]
 
 _HERE = "manymodels.models.batched"
 _FORECAST = "manymodels.models.forecast"
@@ -60,6 +62,19 @@ def trainer_of(family: Family) -> BatchedTrainer | None:
     place = _TRAINERS.get(f"{kind.__module__}:{kind.__qualname__}")
     made: BatchedTrainer | None = None if place is None else _found(place)(family)
     return made
+
+
+def trainer_module(candidate: CandidateSpec, task: Task) -> str | None:
+    """Where a candidate's batched trainer and its models are defined; None where no parameters would give it one.
+
+    Nothing is imported to find out.
+    """
+    family = candidate.family
+    location = FAMILIES[family].location if family in FAMILIES else ""
+    if family.startswith("sklearn.linear_model.") and task in ("regression", "ranking", "classification"):
+        location = "manymodels.models.tabular.family:SklearnFamily"
+    place = _TRAINERS.get(location)
+    return None if place is None else place.partition(":")[0]
 
 
 def columns_of(schema: str, table: pa.Table, shared: Mapping[str, Any], seeds: Ints) -> ModelColumns:
