@@ -82,6 +82,7 @@ def plan(
     only: str | None = None,
     keys: Iterable[Mapping[str, Any]] | None = None,
     limit: int | None = None,
+    as_of: str | int | None = None,
 ) -> Plan:
     """What ``train`` would do with every key, and why; the rows are split, nothing is registered.
 
@@ -91,13 +92,14 @@ def plan(
         only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Only these, each as column to value.
         limit: At most this many: a seeded sample.
+        as_of: As if it were then; the job's ``data.as_of`` when None.
 
     Raises:
         UsageError: The job, or data that does not fit it.
     """
     from manymodels.training.prepare import Selection, prepare
 
-    return prepare(job, data, Selection(only, _listed(keys), limit)).plan
+    return prepare(job.seen(as_of), data, Selection(only, _listed(keys), limit)).plan
 
 
 def train(
@@ -107,6 +109,7 @@ def train(
     only: str | None = None,
     keys: Iterable[Mapping[str, Any]] | None = None,
     limit: int | None = None,
+    as_of: str | int | None = None,
     progress: Progress | bool = True,
 ) -> Run:
     """Split, plan, train, register and promote.
@@ -117,6 +120,7 @@ def train(
         only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Only these, each as column to value.
         limit: At most this many: a seeded sample.
+        as_of: As if it were then; the job's ``data.as_of`` when None.
         progress: Whether to show a bar, or where to report.
 
     Raises:
@@ -128,7 +132,7 @@ def train(
     from manymodels.training.prepare import Selection, prepare
 
     began = time.perf_counter()
-    prepared = prepare(job, data, Selection(only, _listed(keys), limit))
+    prepared = prepare(job.seen(as_of), data, Selection(only, _listed(keys), limit))
     with _progress(progress) as shown:
         result = execute(prepared, shown, began=began)
     return Run(prepared.registry, prepared.registry.run(result.run_id))

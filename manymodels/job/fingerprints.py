@@ -14,7 +14,7 @@ __all__ = ["job_fingerprint", "job_json"]
 
 # What decides which rows a key has is left out, because the rows have fingerprints of their own: a moved
 # file, another filter or a longer `min_rows` trains nothing again as long as a key's rows stay the same.
-_ROWS = {"path", "csv", "where", "on_null_key", "min_rows"}
+_ROWS = {"path", "csv", "where", "as_of", "window", "on_null_key", "min_rows"}
 _PARTS: dict[str, Any] = {
     "task": True,
     "models": True,
@@ -37,8 +37,8 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     """Hash of what in a job makes its models: roles of columns, models, forecast, evaluation, seed, ``training.max_rows``.
 
     Not in it: limits, compute, promotion, fallback, store, ``evaluation.keep`` and ``ranking.top``, which change no model; and
-    how the rows are found (``data.path``, ``csv``, ``where``, ``on_null_key``, ``min_rows``), since each
-    key's rows have their own fingerprint.
+    how the rows are found (``data.path``, ``csv``, ``where``, ``as_of``, ``window``, ``on_null_key``, ``min_rows``), since
+    each key's rows have their own fingerprint.
 
     Args:
         job: The job.

@@ -184,11 +184,18 @@ class JobSpec(Spec):
                 "anomaly detection takes one candidate, "
                 "or `evaluation.label` with the truth to choose among several"
             )
+        groups = self.evaluation.groups
+        if groups is not None and self.task == "forecast":
+            raise ValueError("`evaluation.groups` is not for forecasts, which are judged on windows of time")
         held_out = self.evaluation.holdout > 0 or self.evaluation.folds is not None
         if self.task not in ("forecast", "anomaly") and len(self.models) > 1 and not held_out:
             raise ValueError(
                 "several candidates need `evaluation.holdout` above 0, or `folds`, to choose among them"
             )
+        if data.time is None:
+            for field, value in (("as_of", data.as_of), ("window", data.window)):
+                if value is not None:
+                    raise ValueError(f"`data.{field}` needs `data.time`, the column that it looks at")
         keep = None if self.training.max_rows is None else self.training.max_rows.keep
         if keep == "sample" and self.task == "forecast":
             raise ValueError(
@@ -208,6 +215,8 @@ class JobSpec(Spec):
             ("time", [data.time] if data.time else []),
             ("target", [data.target] if data.target else []),
             ("weight", [data.weight] if data.weight else []),
+            ("evaluation.groups", [groups] if groups else []),
+            ("evaluation.label", [self.evaluation.label] if groups and self.evaluation.label else []),
         ):
             for column in columns:
                 if column in roles:

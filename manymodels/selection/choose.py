@@ -87,10 +87,10 @@ class _Trial:
         self.unusable = ""
         self.seconds = self.fit_seconds = 0.0
 
-    def evaluate(self, splits: Sequence[Split], spec: FitSpec, metric: Metric) -> None:
+    def evaluate(self, splits: Sequence[Split], spec: FitSpec, metric: Metric, cadence: int) -> None:
         began = time.perf_counter()
         try:
-            self.evaluation = evaluate(self.family, splits, spec, metric)
+            self.evaluation = evaluate(self.family, splits, spec, metric, cadence=cadence)
             self.fit_seconds += self.evaluation.fit_seconds
         except (Exception, SystemExit) as error:
             self.failure = failure_of(error, self.candidate.name)
@@ -165,7 +165,7 @@ def fit_key(
         for trial in trials if splits else ():
             if trial.failure is None:
                 yield trial.candidate.name
-                trial.evaluate(splits, spec, metric)
+                trial.evaluate(splits, spec, metric, evaluation.cadence(spec.task))
         shared = _settle(trials)
     for trial in _preferred(_ranked(trials, metric), metric, incumbent, min_gain):
         if trial.failure is not None:

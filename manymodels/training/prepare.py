@@ -21,7 +21,7 @@ from manymodels.registry import Registry
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 __all__ = ["Prepared", "Selection", "fits_of", "prepare"]
 
@@ -104,10 +104,10 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
         ),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
     )
-    return Prepared(job, registry, resolved, plan, frozenset(known), _incumbents(job, registry, manifest))
+    return Prepared(job, registry, resolved, plan, frozenset(known), _incumbents(job, registry, resolved))
 
 
-def _incumbents(job: Job, registry: Registry, manifest: pa.Table) -> tuple[str | None, ...] | None:
+def _incumbents(job: Job, registry: Registry, resolved: Resolved) -> tuple[str | None, ...] | None:
     """Which of the job's candidates each key's champion is of: the one of the same family and parameters.
 
     It matters to forecasts that ask for a gain: there configurations compete inside the run, and not versions.
@@ -124,12 +124,15 @@ def _incumbents(job: Job, registry: Registry, manifest: pa.Table) -> tuple[str |
         for candidate in Job.from_dict(json.loads(registry.run(run_id).job)).models:
             then[run_id, candidate.name] = candidate
     found: dict[str, str] = {}
-    for line in champions.select(["key_id", "run_id", "candidate"]).to_pylist():
+    as_of = resolved.source.as_of
+    for line in champions.select(["key_id", "run_id", "candidate", "cutoff"]).to_pylist():
+        if as_of is not None and line["cutoff"] is not None and line["cutoff"] > as_of.last:
+            continue  # nobody knew it then
         was = then.get((line["run_id"], line["candidate"]))
         for now in job.models:
             if was is not None and (now.family, now.params) == (was.family, was.params):
                 found[line["key_id"]] = now.name
-    return tuple(found.get(key_id) for key_id in manifest.column("key_id").to_pylist())
+    return tuple(found.get(key_id) for key_id in resolved.store.manifest.column("key_id").to_pylist())
 
 
 def _refuse_store_in_input(job: Job) -> None:
@@ -174,7 +177,7 @@ def _scope(job: Job, resolved: Resolved, registry: Registry, selection: Selectio
 def fits_of(job: Job) -> int:
     """Fits of one candidate on one key: for the evaluation, and the refit."""
     if job.task == "forecast":
-        return job.evaluation.backtest.windows + 1
+        return -(-job.evaluation.backtest.windows // job.evaluation.cadence(job.task)) + 1
     if job.evaluation.folds is not None:
         return job.evaluation.folds + 1
     return 2 if job.evaluation.holdout and job.task != "anomaly" else 1
