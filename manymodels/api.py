@@ -58,7 +58,9 @@ class Run:
         """One row per candidate: keys won, keys tried, failures, its median metric and skill, and its mean seconds."""
         return leaderboard(self._registry, self._record)
 
-    def backtests(self, keys: Iterable[Mapping[str, Any]] | None = None) -> pd.DataFrame:
+    def backtests(
+        self, keys: Iterable[Mapping[str, Any]] | None = None, *, sql: str | None = None
+    ) -> pd.DataFrame:
         """One row per prediction that was kept: what was held out, and what was predicted of it (``evaluation.keep``).
 
         ``key_id``, the key columns, then ``candidate``, ``window`` (0 is the newest), ``cutoff``, ``time``, ``step``
@@ -67,8 +69,12 @@ class Run:
 
         Args:
             keys: Only these, each as column to value.
+            sql: What to make of them: a query of DuckDB over the table ``backtests``, which need not fit memory.
+
+        Raises:
+            UsageError: The run kept none that ``sql`` could ask of, or it is no query over them.
         """
-        return run_backtests(self._registry, self._record, keys)
+        return run_backtests(self._registry, self._record, keys, sql)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number:,} {state}" for state, number in self._record.counts.items() if number)
@@ -82,6 +88,7 @@ def plan(
     only: str | None = None,
     keys: Iterable[Mapping[str, Any]] | None = None,
     limit: int | None = None,
+    as_of: str | int | None = None,
 ) -> Plan:
     """What ``train`` would do with every key, and why; the rows are split, nothing is registered.
 
@@ -91,13 +98,14 @@ def plan(
         only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Only these, each as column to value.
         limit: At most this many: a seeded sample.
+        as_of: As if it were then; the job's ``data.as_of`` when None.
 
     Raises:
         UsageError: The job, or data that does not fit it.
     """
     from manymodels.training.prepare import Selection, prepare
 
-    return prepare(job, data, Selection(only, _listed(keys), limit)).plan
+    return prepare(job.seen(as_of), data, Selection(only, _listed(keys), limit)).plan
 
 
 def train(
@@ -107,6 +115,7 @@ def train(
     only: str | None = None,
     keys: Iterable[Mapping[str, Any]] | None = None,
     limit: int | None = None,
+    as_of: str | int | None = None,
     progress: Progress | bool = True,
 ) -> Run:
     """Split, plan, train, register and promote.
@@ -117,6 +126,7 @@ def train(
         only: ``changed``, ``all``, ``failed`` or ``listed``; the job's ``training.only`` when None.
         keys: Only these, each as column to value.
         limit: At most this many: a seeded sample.
+        as_of: As if it were then; the job's ``data.as_of`` when None.
         progress: Whether to show a bar, or where to report.
 
     Raises:
@@ -128,7 +138,7 @@ def train(
     from manymodels.training.prepare import Selection, prepare
 
     began = time.perf_counter()
-    prepared = prepare(job, data, Selection(only, _listed(keys), limit))
+    prepared = prepare(job.seen(as_of), data, Selection(only, _listed(keys), limit))
     with _progress(progress) as shown:
         result = execute(prepared, shown, began=began)
     return Run(prepared.registry, prepared.registry.run(result.run_id))
@@ -273,13 +283,17 @@ def run_outcomes(registry: Registry, record: RunRecord) -> pd.DataFrame:
 
 
 def run_backtests(
-    registry: Registry, record: RunRecord, keys: Iterable[Mapping[str, Any]] | None = None
+    registry: Registry,
+    record: RunRecord,
+    keys: Iterable[Mapping[str, Any]] | None = None,
+    sql: str | None = None,
 ) -> pd.DataFrame:
     """The predictions that a published run kept, with the key columns in front; see ``Run.backtests``."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     from manymodels.partitioning.listing import chosen_keys
-    from manymodels.training.backtest_table import read_backtests
+    from manymodels.training.backtest_table import query_backtests, read_backtests
 
     store = load_settings(registry.storage, record, registry.trust).store
     outcomes = _outcomes(registry, record, ["key_id", "backtests"])
@@ -287,8 +301,17 @@ def run_backtests(
     if chosen is not None:
         outcomes = outcomes.filter(pc.field("key_id").isin(sorted(chosen)))
     paths = outcomes.column("backtests").drop_null().unique().to_pylist()
-    found = read_backtests(registry.storage, paths, key_ids=chosen).to_pandas()
-    return _key_columns(store).merge(found, on="key_id", how="right", sort=False)
+    names = _key_columns(store)
+    if sql is None:
+        found = read_backtests(registry.storage, paths, key_ids=chosen).to_pandas()
+        return names.merge(found, on="key_id", how="right", sort=False)
+    if not paths:
+        raise UsageError(f"run {record.id} kept no backtests (`evaluation.keep`)", run=record.id)
+    if chosen is not None:
+        names = names[names["key_id"].isin(chosen)]
+    return query_backtests(
+        registry.storage, paths, pa.Table.from_pandas(names, preserve_index=False), sql
+    ).to_pandas()
 
 
 def _outcomes(registry: Registry, record: RunRecord, columns: list[str] | None = None) -> pa.Table:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
 
 from manymodels.redaction import redacted
 
@@ -24,6 +31,18 @@ class Spec(BaseModel):
         validate_default=True,
         use_attribute_docstrings=True,
     )
+
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came after the first release. At their defaults they are not written, so that jobs from before are still the
+    jobs that they were: nothing trains again, and their evaluations compare."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        for name in self.added & fields.keys():
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del fields[name]
+        return fields
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():

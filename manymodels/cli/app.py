@@ -50,6 +50,7 @@ from manymodels.cli import (  # noqa: E402, F401
     plan,
     replay,
     report,
+    runs_backtests,
     runs_verbs,
     score,
     store_verbs,

@@ -195,7 +195,7 @@ def history(
                 number(decision.challenger_metric),
                 decision.champion or "-",
                 number(decision.champion_metric),
-                "promoted" if decision.promoted else "kept the champion",
+                "promoted" if decision.promoted else _kept(decision.as_of),
             )
             for decision in found.decisions
         ]
@@ -204,6 +204,10 @@ def history(
         console.print(table("", headings, decisions))
 
     call.emit(payload, text)
+
+
+def _kept(as_of: str | int | None) -> str:
+    return "kept the champion" if as_of is None else f"kept the champion (challenger as of {as_of})"
 
 
 @verb(models, "promote")

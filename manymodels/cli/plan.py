@@ -26,6 +26,18 @@ OnlyOption = Annotated[
 ]
 
 
+AsOfOption = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="DATE", help="As if it were then: later rows are not seen. `data.as_of` for short.",
+                 show_default=False),
+]  # fmt: skip
+
+
+def overridden(overrides: list[str] | None, as_of: str | None) -> list[str]:
+    """The overrides of the job, with ``--as-of`` as the one that it is."""
+    return [*(overrides or ()), *([] if as_of is None else [f"data.as_of={as_of}"])]
+
+
 def selected(only: str | None, keys: list[str] | None, limit: int | None) -> Any:
     """The keys that the options choose."""
     from manymodels.partitioning.listing import parse_pairs
@@ -41,6 +53,7 @@ def plan(
     keys: KeyOption = None,
     limit: LimitOption = None,
     only: OnlyOption = None,
+    as_of: AsOfOption = None,
     each: Annotated[bool, typer.Option("--each", help="List every key with its action and reason.")] = False,
     overrides: Sets = None,
 ) -> None:
@@ -53,7 +66,7 @@ def plan(
     from manymodels.planning.estimate import estimate
     from manymodels.training.prepare import prepare
 
-    loaded = load_job(job, overrides=overrides or ())
+    loaded = load_job(job, overrides=overridden(overrides, as_of))
     prepared = prepare(loaded, selection=selected(only, keys, limit))
     made = prepared.plan
     most = loaded.training.max_rows

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from manymodels.cli.app import app
-from manymodels.cli.plan import KeyOption, LimitOption, OnlyOption, selected
+from manymodels.cli.plan import AsOfOption, KeyOption, LimitOption, OnlyOption, overridden, selected
 from manymodels.cli.verb import Call, JobFile, Sets, verb
 
 GATE = 3
@@ -20,6 +20,7 @@ def train(
     limit: LimitOption = None,
     keys: KeyOption = None,
     only: OnlyOption = None,
+    as_of: AsOfOption = None,
     overrides: Sets = None,
 ) -> int:
     """Split, plan, train, register and promote: one model per key.
@@ -33,7 +34,7 @@ def train(
     from manymodels.training.engine import train as execute
     from manymodels.training.prepare import prepare
 
-    loaded = load_job(job, overrides=overrides or ())
+    loaded = load_job(job, overrides=overridden(overrides, as_of))
     began = time.perf_counter()
     with progress_for(quiet=call.quiet) as progress:
         prepared = prepare(loaded, selection=selected(only, keys, limit))

@@ -14,6 +14,7 @@ from manymodels.dataset.files import nearest
 from manymodels.dataset.sources import Source
 from manymodels.dataset.spec import DataSpec
 from manymodels.exceptions import DataError
+from manymodels.spans import Span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class Roles:
         weight: Sample-weight column.
         label: Anomaly detection: column with the truth.
         levels: Columns of the fallback ladder's levels.
-        columns: Every column to keep: keys, time, target, weight, label, then the others sorted by name.
+        columns: Every column to keep: keys, time, target, weight, label, groups, then the others sorted by name.
         warnings: What the user should know, a line each.
     """
 
@@ -80,6 +81,7 @@ def resolve_roles(
     levels: Sequence[str] = (),
     label: str | None = None,
     *,
+    groups: str | None = None,
     featureless: bool = False,
 ) -> Roles:
     """Check the job's columns against the data it trains on.
@@ -90,13 +92,14 @@ def resolve_roles(
         task: The job's task.
         levels: Columns of the fallback ladder's levels.
         label: ``evaluation.label``.
+        groups: ``evaluation.groups``.
         featureless: Whether the job's models can do without features.
 
     Raises:
         DataError: A column that is not there (with the nearest name), has a type its role cannot have, or has two roles.
     """
-    _present(source, data, levels, label)
-    used = [*data.partition_by, *_given(data.time, data.target, data.weight, label)]
+    _present(source, data, levels, label, groups)
+    used = [*data.partition_by, *_given(data.time, data.target, data.weight, label, groups)]
     for name in [*used, *levels]:
         if name in data.ignore:
             raise DataError(
@@ -251,7 +254,9 @@ def _ordered(first: Sequence[str], others: Iterable[str]) -> tuple[str, ...]:
     return (*first, *sorted(set(others) - set(first)))
 
 
-def _present(source: Source, data: DataSpec, levels: Sequence[str], label: str | None) -> None:
+def _present(
+    source: Source, data: DataSpec, levels: Sequence[str], label: str | None, groups: str | None
+) -> None:
     for names, field in (
         (data.partition_by, "`data.partition_by`"),
         (_given(data.time), "`data.time`"),
@@ -263,6 +268,7 @@ def _present(source: Source, data: DataSpec, levels: Sequence[str], label: str |
         (_given(data.weight), "`data.weight`"),
         (levels, "a level of `fallback`"),
         (_given(label), "`evaluation.label`"),
+        (_given(groups), "`evaluation.groups`"),
     ):
         _require(source, names, field)
     # A column that is ignored may be one that only some files have.
@@ -302,6 +308,11 @@ def _time_kind(source: Source, data: DataSpec, task: str) -> TimeKind | None:
         return None
     type = source.columns[data.time]
     if pt.is_integer(type):
+        if data.window is not None and Span.parse(data.window).unit != "periods":
+            raise DataError(
+                f"`data.window` is {data.window}, a length of time, and `data.time` {data.time!r} has positions; give a "
+                "number of them"
+            )
         if task == "forecast" and data.frequency not in (None, "step"):
             raise DataError(
                 f"`data.time` {data.time!r} has integers, which are positions, and `data.frequency` is {data.frequency!r}; set "

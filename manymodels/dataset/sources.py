@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.types as pt
 
+from manymodels.dataset.as_of import AsOf
 from manymodels.dataset.columntypes import check_names, declared_type, departing_type, final_type, plain_name
 from manymodels.dataset.csvfiles import CsvOptions
 from manymodels.dataset.files import Format, Listing, SourceFile, find_files
@@ -53,11 +54,12 @@ class Source:
         identity: Hash of the files' paths, sizes and versions and of everything that decides how they are read; for a
             frame of its content; None for Dask, whose content is not known.
         where: ``data.where``.
+        as_of: ``data.as_of``: rows after it do not leave.
         csv: The options of the CSV reader; ``scans.explained`` wants them.
         layouts: The files by their stored columns; one without files for a frame.
         declared: Columns whose type the job says.
         keys: The key columns.
-        read_by_where: Columns that ``where`` reads.
+        read_by_where: Columns that ``where`` and ``as_of`` read.
         frame: The Arrow table or Dask DataFrame.
     """
 
@@ -72,6 +74,7 @@ class Source:
     rows: int | None
     identity: str | None
     where: str | None
+    as_of: AsOf | None
     csv: CsvOptions = field(repr=False)
     layouts: tuple[Layout, ...] = field(repr=False)
     declared: frozenset[str] = field(repr=False)
@@ -115,7 +118,11 @@ class Source:
         with explained(self.csv, self.name):
             connection.execute("SET TimeZone = 'UTC'")
             rows = " UNION ALL ".join(self._cast_rows(connection, layout, needed) for layout in self.layouts)
-            kept = f" WHERE (\n{self.where}\n)" if self.where else ""
+            conditions = [self.where] if self.where else []
+            if self.as_of is not None:
+                conditions.append(self.as_of.condition)
+            filters = " AND ".join(f"(\n{condition}\n)" for condition in conditions)
+            kept = f" WHERE {filters}" if conditions else ""
             view = identifier(fresh_name())
             listed = ", ".join(identifier(name) for name in wanted)
             connection.execute(
@@ -124,7 +131,7 @@ class Source:
         return view
 
     def needed(self, columns: Sequence[str]) -> list[str]:
-        """The columns and those that ``where`` reads, in the source's order."""
+        """The columns and those that the filters read, in the source's order."""
         return [name for name in self.columns if name in columns or name in self.read_by_where]
 
     def _cast_rows(self, connection: duckdb.DuckDBPyConnection, layout: Layout, names: Sequence[str]) -> str:
@@ -262,6 +269,9 @@ def open_source(data: DataSpec, frame: object | None = None) -> Source:
     _check_casts(source)
     if source.where is not None:
         source = replace(source, read_by_where=check_where(source.where, source.columns))
+    if data.as_of is not None and data.time is not None and data.time in source.columns:
+        as_of = AsOf.of(data.as_of, data.time, source.columns[data.time])
+        source = replace(source, as_of=as_of, read_by_where=(*source.read_by_where, data.time))
     _check_times(source, data.time)
     return source
 
@@ -299,6 +309,7 @@ def _open_files(
         rows=layouts.rows,
         identity=_identity(facts, columns, data, options),
         where=data.where,
+        as_of=None,
         csv=options,
         layouts=layouts.groups,
         declared=frozenset(declared),
@@ -337,6 +348,7 @@ def _open_frame(
         rows=rows,
         identity=None if rows is None else _identity(_content_hash(frame), columns, data, options),
         where=data.where,
+        as_of=None,
         csv=options,
         layouts=(Layout((), raw),),
         declared=frozenset(declared),
@@ -357,6 +369,8 @@ def _counted(files: Sequence[SourceFile]) -> str:
 def _identity(facts: Any, columns: dict[str, pa.DataType], data: DataSpec, options: CsvOptions) -> str:
     types = [[name, str(type)] for name, type in columns.items()]
     said = [_REVISION, facts, types, sorted(data.types.items()), repr(options), data.where]
+    if data.as_of is not None:  # else the identities of before would be others
+        said.append(data.as_of)
     return hashlib.blake2b(json.dumps(said).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 
+from manymodels.spans import History
 from manymodels.specs import Spec
 
 __all__ = ["DataSpec"]
@@ -13,6 +14,8 @@ __all__ = ["DataSpec"]
 
 class DataSpec(Spec):
     """Where the rows are, and which column is what."""
+
+    added = frozenset({"as_of", "window"})
 
     path: str | list[str] | None = None
     """File, folder (hive-partitioned too), glob, URL, or a list of them; Parquet, CSV (also .gz) or Arrow. Required in a
@@ -37,6 +40,12 @@ class DataSpec(Spec):
     """Column to type (`string`, `int64`, `float64`, `bool`, `date`, `timestamp`), where the reader should not guess."""
     where: str | None = None
     """A row filter: an SQL expression over the columns."""
+    as_of: str | int | None = None
+    """As if it were then: rows after this date (or moment, or position) are seen by nothing; `--as-of` for short. A date alone
+    is its whole day. Such a run replaces no champion that saw later rows."""
+    window: History | None = None
+    """Only each key's newest rows: `2y`, `18mo`, `26w`, `90d` or `36h` back from the key's own last time, or a number of its
+    times. Older rows are seen by nothing, fingerprints included."""
     weight: str | None = None
     """The sample-weight column."""
     csv: dict[str, Any] = {}
@@ -57,3 +66,7 @@ class DataSpec(Spec):
             if (names or []).count(name) > 1:
                 raise ValueError(f"column {name!r} is listed twice")
         return names
+
+    def of_other_rows(self, path: str | list[str] | None) -> Self:
+        """The section for rows that are not trained on: what chooses among training rows (a filter, a date) is not for them."""
+        return self.model_copy(update={"path": path, "where": None, "as_of": None, "window": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from manymodels.evaluation.metrics import HeldOut, Measured, Metric
 from manymodels.evaluation.splits import Split
-from manymodels.exceptions import ModelError
+from manymodels.exceptions import CannotExtendError, ModelError
 from manymodels.models.contract import Family, FitSpec, FittedModel, Predictions
 from manymodels.records import Rows
 
@@ -35,8 +36,13 @@ class Evaluation:
     fit_seconds: float
 
 
-def evaluate(family: Family, splits: Sequence[Split], spec: FitSpec, metric: Metric) -> Evaluation:
+def evaluate(
+    family: Family, splits: Sequence[Split], spec: FitSpec, metric: Metric, *, cadence: int = 1
+) -> Evaluation:
     """Fit and measure a candidate on every split.
+
+    With a cadence above 1 only every so many splits are fitted, from the oldest on: the model goes on over the history of
+    those after it, or is fitted again where it cannot.
 
     Where ``fit`` refuses a split's rows with a ``ModelError`` (too few before this cutoff, say) the split
     has no value: all rows may be enough.
@@ -50,13 +56,14 @@ def evaluate(family: Family, splits: Sequence[Split], spec: FitSpec, metric: Met
     held: list[HeldOut | None] = []
     reason = ""
     seconds = 0.0
-    for split in splits:
+    model: FittedModel | None = None
+    for age, split in enumerate(reversed(splits)):
         began = time.perf_counter()
         judged: HeldOut | str
         try:
-            model = fit_checked(family, split.train, spec)
+            model = _continued(None if age % cadence == 0 else model, family, split, spec)
         except ModelError as error:
-            judged = str(error)
+            model, judged = None, str(error)
             seconds += time.perf_counter() - began
         else:
             predictions = model.predict(split.held)
@@ -66,10 +73,18 @@ def evaluate(family: Family, splits: Sequence[Split], spec: FitSpec, metric: Met
         held.append(None if isinstance(judged, str) else judged)
         if isinstance(measured, str):
             values.append(None)
-            reason = reason or measured
+            reason = measured
         else:
             values.append(measured)
-    return Evaluation(tuple(values), tuple(held), reason, seconds)
+    return Evaluation(tuple(reversed(values)), tuple(reversed(held)), reason, seconds)
+
+
+def _continued(model: FittedModel | None, family: Family, split: Split, spec: FitSpec) -> FittedModel:
+    """An earlier split's model continued to this one's cutoff, else a model fitted on its rows."""
+    if model is not None and split.history is not None:
+        with suppress(CannotExtendError):
+            return model.extend(split.history)
+    return fit_checked(family, split.train, spec)
 
 
 def fit_checked(family: Family, rows: Rows, spec: FitSpec) -> FittedModel:

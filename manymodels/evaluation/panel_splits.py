@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.evaluation.cuts import LEAST, cuts
 from manymodels.evaluation.spec import EvaluationSpec
-from manymodels.evaluation.splits import LEAST, holds_out, outcomes, without_known_future
+from manymodels.evaluation.splits import group_codes, holds_out, outcomes, periods_seen, without_known_future
 from manymodels.models.batched.contract import Ints, Panel
 from manymodels.models.batched.series import SeriesPanel
 from manymodels.models.contract import FitSpec
@@ -43,8 +44,11 @@ class PanelSplit:
 def panel_splits(panel: Panel, seeds: Ints, spec: FitSpec, evaluation: EvaluationSpec) -> list[PanelSplit]:
     """The splits that ``make_splits`` makes of each key, for the keys in which every row counts.
 
-    Keys with gaps, unknown outcomes or missing known-future features are in none of them: they are judged one by one.
+    Keys with gaps, unknown outcomes or missing known-future features are in none of them: they are judged one by one. So are
+    all keys when models are to go on over newer history instead of being fitted in every window.
     """
+    if evaluation.cadence(spec.task) > 1 and evaluation.backtest.windows > 1:
+        return []
     if spec.task == "forecast":
         return list(_windows(panel, spec, evaluation))
     if not holds_out(spec, evaluation):
@@ -57,7 +61,8 @@ def _windows(panel: Panel, spec: FitSpec, evaluation: EvaluationSpec) -> Iterato
     if spec.known_future:
         unknown = np.concatenate([[0], np.cumsum(without_known_future(panel.rows, spec))])
         complete = unknown[series.stops] == unknown[series.starts]
-        regular = regular[complete]
+        regular, series = regular[complete], series.take(complete)
+    span = evaluation.backtest.span
     backtest, horizon = evaluation.backtest, spec.horizon
     whole = panel.take(regular)
     for window in range(backtest.windows):
@@ -65,10 +70,12 @@ def _windows(panel: Panel, spec: FitSpec, evaluation: EvaluationSpec) -> Iterato
         long = cut >= max(horizon, LEAST)
         if not long.any():
             return
-        keys = whole.take(long)
-        yield PanelSplit(
-            regular[long], keys.part(0, cut[long]), keys.part(cut[long], cut[long] + horizon), series.target
-        )
+        keys, cut = whole.take(long), cut[long]
+        begin = np.zeros_like(cut)
+        if span is not None:
+            cutoffs = series.origin[long] - (keys.lengths - cut)
+            begin = np.maximum(cut - periods_seen(cutoffs, span, str(spec.frequency)), 0)
+        yield PanelSplit(regular[long], keys.part(begin, cut), keys.part(cut, cut + horizon), series.target)
 
 
 def _parts(panel: Panel, seeds: Ints, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[PanelSplit]:
@@ -80,6 +87,9 @@ def _parts(panel: Panel, seeds: Ints, spec: FitSpec, evaluation: EvaluationSpec)
         usable &= changes[panel.stops - 1] > changes[panel.starts]  # one class says nothing
     known = np.flatnonzero(usable)
     keys = panel.take(known)
+    if spec.time is None or evaluation.groups is not None:
+        yield from _by_key(keys, known, seeds[known], spec, evaluation, outcome)
+        return
     count = keys.lengths
     if evaluation.folds is None:
         folds, held = np.ones(len(keys), dtype=np.int64), np.maximum(_rounded(count * evaluation.holdout), 1)
@@ -87,33 +97,54 @@ def _parts(panel: Panel, seeds: Ints, spec: FitSpec, evaluation: EvaluationSpec)
         folds = np.minimum(evaluation.folds, count // 2)
         held = count // (folds + 1)
     has = (count - held * folds >= LEAST) & ((folds >= 2) | (evaluation.folds is None))
-    if spec.time is not None:
-        stop = count.copy()
-        for fold in range(int(folds.max(initial=0))):
-            cut = _edges(keys, spec.time, count - held * (fold + 1))
-            here = has & (fold < folds) & (cut < stop)
-            some = keys.take(here)
-            yield PanelSplit(known[here], some.part(0, cut[here]), some.part(cut[here], stop[here]), outcome)
-            stop = np.where(fold < folds, cut, stop)
-        return
-    if evaluation.folds is not None:
-        return  # shuffled folds are cut one by one
-    yield _shuffled(keys.take(has), known[has], seeds[known[has]], held[has], outcome)
+    stop = count.copy()
+    for fold in range(int(folds.max(initial=0))):
+        cut = _edges(keys, spec.time, count - held * (fold + 1))
+        here = has & (fold < folds) & (cut < stop)
+        some = keys.take(here)
+        yield PanelSplit(known[here], some.part(0, cut[here]), some.part(cut[here], stop[here]), outcome)
+        stop = np.where(fold < folds, cut, stop)
 
 
-def _shuffled(keys: Panel, places: Ints, seeds: Ints, held: Ints, outcome: npt.NDArray[Any]) -> PanelSplit:
-    """A seeded part of each key's rows held out: the rows to fit first, then the others, as a view in that order."""
-    orders = []
-    for start, count, seed, size in zip(
-        keys.starts.tolist(), keys.lengths.tolist(), seeds.tolist(), held.tolist(), strict=True
+def _by_key(
+    keys: Panel,
+    places: Ints,
+    seeds: Ints,
+    spec: FitSpec,
+    evaluation: EvaluationSpec,
+    outcome: npt.NDArray[Any],
+) -> Iterator[PanelSplit]:
+    """Drawn parts, and groups: cut key by key. A split is a view of the frame with the rows to fit first, then the others."""
+    times = None if spec.time is None else keys.rows.values(spec.time)
+    codes = None if evaluation.groups is None else group_codes(keys.rows, evaluation.groups)
+    found: dict[int, list[tuple[int, Ints, Ints]]] = {}
+    for place, (start, count, seed) in enumerate(
+        zip(keys.starts.tolist(), keys.lengths.tolist(), seeds.tolist(), strict=True)
     ):
-        order = np.random.default_rng(seed).permutation(count)
-        orders.append(start + np.concatenate([np.sort(order[size:]), np.sort(order[:size])]))
-    picked = np.concatenate(orders) if orders else np.empty(0, dtype=np.int64)
-    starts, stops = keys.offsets[:-1], keys.offsets[1:]
-    rows = keys.rows.take(picked)
-    cut = stops - held
-    return PanelSplit(places, Panel(rows, starts, cut), Panel(rows, cut, stops), outcome[picked])
+        rows = np.arange(start, start + count)
+        for number, (train, held) in enumerate(
+            cuts(
+                count,
+                evaluation,
+                seed,
+                times=None if times is None else times[rows],
+                groups=None if codes is None else codes[rows],
+            )
+        ):
+            found.setdefault(number, []).append((place, rows[train], rows[held]))
+    for number in sorted(found):
+        split = found[number]
+        lengths = np.array([(len(train), len(held)) for _, train, held in split])
+        picked = np.concatenate([part for _, train, held in split for part in (train, held)])
+        stops = np.cumsum(lengths.sum(axis=1))
+        cut = stops - lengths[:, 1]
+        view = keys.rows.take(picked)
+        yield PanelSplit(
+            places[[place for place, _, _ in split]],
+            Panel(view, stops - lengths.sum(axis=1), cut),
+            Panel(view, cut, stops),
+            outcome[picked],
+        )
 
 
 def _edges(keys: Panel, time: str, cut: Ints) -> Ints:

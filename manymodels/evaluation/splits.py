@@ -1,45 +1,40 @@
 """What is held out of a key's rows to judge candidates by.
 
-Forecasts: rolling origins, counted back from the last known target. Other tasks: the last part by time
-where there is a time column, else a seeded part. Folds: with a time column each is judged by a fit on all
-that came before it (as scikit-learn's ``TimeSeriesSplit``), else the rows are shuffled (as its ``KFold``).
-Rows of one time stay together where that leaves something on both sides.
+Forecasts: rolling origins, counted back from the last known target, each seeing all that came before it or a
+sliding window. Other tasks: see ``cuts``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.evaluation.cuts import LEAST, Places, cuts
 from manymodels.evaluation.spec import BacktestSpec, EvaluationSpec
 from manymodels.exceptions import ModelError
 from manymodels.models.contract import FitSpec, Floats
-from manymodels.models.forecast.frequency import Ints
+from manymodels.models.forecast.frequency import Ints, period_index, period_times, time_values
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
+from manymodels.spans import Span
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "LEAST",
     "NOTHING_HELD_OUT",
     "Split",
+    "group_codes",
     "holds_out",
     "make_splits",
     "outcomes",
+    "periods_seen",
     "without_known_future",
 ]
-
-_Places = slice | npt.NDArray[np.intp]
-
-LEAST = 2
-"""Rows to train on."""
 
 NOTHING_HELD_OUT = "nothing is held out (`evaluation.holdout` is 0)"
 """Why no key of a job that holds nothing out has a metric."""
@@ -57,6 +52,7 @@ class Split:
         number: Its window or fold: 0 is the newest.
         training: Forecasts: the target up to the cutoff (see ``HeldOut``).
         steps: Forecasts: periods after the cutoff of the judged rows, from 1.
+        history: Forecasts: all rows up to the cutoff, over which an earlier window's model goes on.
     """
 
     train: Rows
@@ -66,6 +62,7 @@ class Split:
     number: int = 0
     training: Floats = field(default_factory=lambda: np.empty(0))
     steps: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    history: Rows | None = None
 
 
 def holds_out(spec: FitSpec, evaluation: EvaluationSpec) -> bool:
@@ -95,7 +92,7 @@ def _windows(rows: Rows, spec: FitSpec, backtest: BacktestSpec) -> Iterator[Spli
     series = Series.read(rows, Basis.of(spec))
     unknown = without_known_future(rows, spec)
     visible = _visible(rows, spec)
-    horizon = spec.horizon
+    horizon, span = spec.horizon, backtest.span
     for window in range(backtest.windows):
         cut = len(series) - horizon - window * (backtest.step or horizon)
         if cut < max(horizon, LEAST):
@@ -108,19 +105,43 @@ def _windows(rows: Rows, spec: FitSpec, backtest: BacktestSpec) -> Iterator[Spli
         if len(known) == 0:
             continue
         start, stop = _stop(series, cut), _stop(series, cut + horizon)
+        begin = 0
+        if span is not None:
+            cutoff = np.array([series.start + cut - 1])
+            begin = max(cut - int(periods_seen(cutoff, span, str(spec.frequency))[0]), 0)
         yield Split(
-            rows.part(0, start),
+            rows.part(_stop(series, begin), start),
             rows.part(start, stop).only(visible),
             found[known] - start,
             actual[known],
             window,
-            series.target[:cut],
+            series.target[begin:cut],
             known + 1,
+            rows.part(0, start),
         )
+
+
+def periods_seen(cutoffs: Ints, span: Span, frequency: str) -> Ints:
+    """How many periods, the cutoff's own the last of them, a sliding window has.
+
+    Args:
+        cutoffs: Numbers of the last periods. Shape (n,).
+        span: The window.
+        frequency: A normalised frequency; a length of time needs one of times.
+    """
+    if span.unit == "periods":
+        return np.full(len(cutoffs), span.count)
+    moments = span.before(time_values(period_times(cutoffs, frequency)))
+    first = period_index(moments.view("datetime64[us]"), frequency)
+    # The period in which that moment lies is seen where its own time comes after it.
+    first += time_values(period_times(first, frequency)) <= moments
+    return cutoffs - first + 1
 
 
 def _stop(series: Series, cut: int) -> int:
     """One past the last row of the periods before a cut."""
+    if cut == 0:
+        return 0
     last = int(series.row_of[cut - 1])
     return (last if last >= 0 else int(series.row_of[:cut].max())) + 1
 
@@ -133,42 +154,26 @@ def _parts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[Sp
     if spec.task == "classification" and bool((outcome[known] == outcome[known][0]).all()):
         raise ModelError(f"all rows are of one class, {outcome[known][0]}")
     visible = _visible(rows, spec)
-    for number, (train, held) in enumerate(_cuts(rows, spec, evaluation)):
+    times = None if spec.time is None else rows.values(spec.time)
+    groups = None if evaluation.groups is None else group_codes(rows, evaluation.groups)
+    for number, (train, held) in enumerate(
+        cuts(len(rows), evaluation, spec.seed, times=times, groups=groups)
+    ):
         judged = np.flatnonzero(known[held])
         if len(judged):
             visibly = _pick(rows, held).only(visible)
             yield Split(_pick(rows, train), visibly, judged, outcome[held][judged], number)
 
 
-def _cuts(rows: Rows, spec: FitSpec, evaluation: EvaluationSpec) -> Iterator[tuple[_Places, _Places]]:
-    """Rows to train on and rows held out, of each split."""
-    count = len(rows)
-    if evaluation.folds is None:
-        held, folds = max(round(count * evaluation.holdout), 1), 1
-    else:
-        folds = min(evaluation.folds, count // 2)
-        held = count // (folds + 1)
-    if count - held * folds < LEAST or (evaluation.folds is not None and folds < 2):
-        return
-    if spec.time is not None:
-        times = rows.values(spec.time)
-        edges = [count, *(_edge(times, count - held * (fold + 1)) for fold in range(folds))]
-        yield from ((slice(0, cut), slice(cut, stop)) for stop, cut in pairwise(edges) if cut < stop)
-        return
-    order = np.random.default_rng(spec.seed).permutation(count)
-    for part in [order[:held]] if evaluation.folds is None else np.array_split(order, folds):
-        is_held = np.zeros(count, dtype=bool)
-        is_held[part] = True
-        yield np.flatnonzero(~is_held), np.flatnonzero(is_held)
+def group_codes(rows: Rows, column: str) -> Ints:
+    """The group of each row as a number; rows without one are a group of their own."""
+    import pandas as pd
 
+    def codes(frame: pd.DataFrame) -> Ints:
+        found: Ints = pd.factorize(frame[column], use_na_sentinel=False)[0].astype(np.int64)
+        return found
 
-def _edge(times: npt.NDArray[Any], cut: int) -> int:
-    """The nearest place to a cut, first before it and then after it, where the time changes; else the cut."""
-    changes = np.flatnonzero(times[1:] != times[:-1]) + 1
-    before, after = changes[changes <= cut], changes[changes > cut]
-    if len(before) and before[-1] >= LEAST:
-        return int(before[-1])
-    return int(after[0]) if len(after) else cut
+    return rows.derived(("groups", column), codes)[rows.places]
 
 
 def outcomes(rows: Rows, spec: FitSpec) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -206,5 +211,5 @@ def _visible(rows: Rows, spec: FitSpec) -> tuple[str, ...]:
     )
 
 
-def _pick(rows: Rows, places: _Places) -> Rows:
+def _pick(rows: Rows, places: Places) -> Rows:
     return rows.part(places.start, places.stop) if isinstance(places, slice) else rows.take(places)

@@ -14,12 +14,13 @@ __all__ = ["job_fingerprint", "job_json"]
 
 # What decides which rows a key has is left out, because the rows have fingerprints of their own: a moved
 # file, another filter or a longer `min_rows` trains nothing again as long as a key's rows stay the same.
-_ROWS = {"path", "csv", "where", "on_null_key", "min_rows"}
+_ROWS = {"path", "csv", "where", "as_of", "window", "on_null_key", "min_rows"}
 _PARTS: dict[str, Any] = {
     "task": True,
     "models": True,
     "forecast": True,
     "evaluation": True,
+    "selection": True,
     "anomaly": True,
     "training": {"seed", "max_rows"},
 }
@@ -39,8 +40,8 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     That is roles of columns, models, forecast, evaluation, selection, seed and ``training.max_rows``.
 
     Not in it: limits, compute, promotion, fallback, store, ``evaluation.keep`` and ``ranking.top``, which change no model; and
-    how the rows are found (``data.path``, ``csv``, ``where``, ``on_null_key``, ``min_rows``), since each
-    key's rows have their own fingerprint.
+    how the rows are found (``data.path``, ``csv``, ``where``, ``as_of``, ``window``, ``on_null_key``, ``min_rows``), since
+    each key's rows have their own fingerprint.
 
     Args:
         job: The job.
@@ -56,11 +57,8 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     }
     if "features" in settled:
         del data["ignore"]
-    always = {place: {"when"} for place, candidate in enumerate(job.models) if candidate.when is None}
-    parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}, "models": always})
-    # What later versions added counts only where a job asks for it: an upgrade trains nothing again.
-    added = {"selection": job.selection.model_dump(mode="json", exclude_defaults=True)}
-    content = {**parts, **{name: part for name, part in added.items() if part}, "data": {**data, **settled}}
+    parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}})
+    content = {**parts, "data": {**data, **settled}}
     return blake2b(_canonical(content).encode(), digest_size=16, person=b"manymodels job 1").hexdigest()
 
 

@@ -87,6 +87,19 @@ class Job(JobSpec):
             job._folder = str(Path(folder).absolute())
         return job
 
+    def seen(self, as_of: str | int | None) -> Job:
+        """The same job as if it were then (``data.as_of``); this one when None.
+
+        Raises:
+            JobError: The job has no time column.
+        """
+        if as_of is None:
+            return self
+        fields = self.model_dump(mode="json")
+        return type(self).from_dict(
+            {**fields, "data": {**fields["data"], "as_of": as_of}}, folder=self.folder
+        )
+
     def to_yaml(self) -> str:
         """The job as a short job file: what differs from the defaults, secrets hidden."""
         return render(redacted(self._written()))

@@ -11,7 +11,7 @@ from typing import Any
 
 from manymodels.dataset.roles import Roles, resolve_roles, suspicious_features
 from manymodels.dataset.sources import Source, open_source
-from manymodels.exceptions import DataError
+from manymodels.exceptions import DataError, JobError
 from manymodels.job.code import code_fingerprint, find_modules
 from manymodels.job.fingerprints import job_fingerprint
 from manymodels.job.job import Job
@@ -92,6 +92,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         job.task,
         levels=level_columns(job),
         label=job.evaluation.label,
+        groups=job.evaluation.groups,
         # The user's own function gets the key's whole rows.
         featureless=all(isinstance(family, CustomFamily) for family in families),
     )
@@ -155,6 +156,12 @@ def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
         if job.data.frequency
         else infer_frequency(sample_times(store, str(job.data.time)))
     )
+    span = job.evaluation.backtest.span
+    if frequency == "step" and span is not None and span.unit != "periods":
+        raise JobError(
+            f"`evaluation.backtest.window` is {job.evaluation.backtest.window}, a length of time, and the frequency is step; "
+            "give a number of periods"
+        )
     return replace(
         spec,
         frequency=frequency,

@@ -118,6 +118,8 @@ def _in_full(entry: Any) -> Any:
 class JobSpec(Spec):
     """A job file."""
 
+    added = frozenset({"selection"})
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """The model set's name in the registry."""
     task: Task
@@ -198,11 +200,18 @@ class JobSpec(Spec):
                 "or `evaluation.label` with the truth to choose among several"
             )
         self._ensemble_can_be()
+        groups = self.evaluation.groups
+        if groups is not None and self.task == "forecast":
+            raise ValueError("`evaluation.groups` is not for forecasts, which are judged on windows of time")
         held_out = self.evaluation.holdout > 0 or self.evaluation.folds is not None
         if self.task not in ("forecast", "anomaly") and several and not held_out:
             raise ValueError(
                 "several candidates, or search spaces, need `evaluation.holdout` above 0, or `folds`, to choose among them"
             )
+        if data.time is None:
+            for field, value in (("as_of", data.as_of), ("window", data.window)):
+                if value is not None:
+                    raise ValueError(f"`data.{field}` needs `data.time`, the column that it looks at")
         keep = None if self.training.max_rows is None else self.training.max_rows.keep
         if keep == "sample" and self.task == "forecast":
             raise ValueError(
@@ -222,6 +231,8 @@ class JobSpec(Spec):
             ("time", [data.time] if data.time else []),
             ("target", [data.target] if data.target else []),
             ("weight", [data.weight] if data.weight else []),
+            ("evaluation.groups", [groups] if groups else []),
+            ("evaluation.label", [self.evaluation.label] if groups and self.evaluation.label else []),
         ):
             for column in columns:
                 if column in roles:

@@ -48,6 +48,8 @@ class WhenSpec(Spec):
 class CandidateSpec(Spec):
     """One setting to try for every key; written ``family`` or ``family: {param: value}``."""
 
+    added = frozenset({"when"})
+
     name: str
     """Unique in the job; the family's name, numbered where it occurs twice."""
     family: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from manymodels.exceptions import DataError
 from manymodels.partitioning.content import Words, canonical_columns, key_contents, row_hashes
 from manymodels.partitioning.keys import column_kind, display
+from manymodels.partitioning.window import newest_rows
+from manymodels.spans import Span
 
 __all__ = ["MAX_CLASSES", "Chunk", "Layout", "finish_keys", "run_starts"]
 
@@ -35,6 +37,7 @@ class Layout:
         levels: Columns that must be constant within a key.
         on_null_key: What becomes of rows with a null in a key column.
         schema: Of the stored rows: key columns, time, then the others by name.
+        window: How far back from each key's own last time its rows are kept; None is all of them.
     """
 
     keys: tuple[str, ...]
@@ -43,6 +46,7 @@ class Layout:
     levels: tuple[str, ...]
     on_null_key: Literal["error", "drop", "group"]
     schema: pa.Schema
+    window: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,13 @@ def finish_keys(table: pa.Table, layout: Layout) -> Chunk:
         table = canonical_columns(table.slice(0, 0), layout.schema)
     starts = run_starts(table, layout.keys)
     counts = np.diff(np.append(starts, table.num_rows))
+    if layout.window is not None and layout.time is not None and table.num_rows:
+        kept = newest_rows(
+            _raw_times(table.column(layout.time)), starts, counts, layout.window, _micros(layout)
+        )
+        table = canonical_columns(table.filter(pa.array(kept)), layout.schema)
+        counts = np.add.reduceat(kept.astype(np.int64), starts)
+        starts = np.cumsum(counts) - counts
     first, second = row_hashes(table, [name for name in layout.schema.names if name not in layout.keys])
     contents = key_contents(first, second, starts, counts)
     times = None if layout.time is None else _raw_times(table.column(layout.time))
@@ -226,21 +237,22 @@ def _time_columns(
     repeats = np.zeros(len(times), np.int64)
     repeats[1:] = times[1:] == times[:-1]
     repeats[starts] = 0
-    type_ = layout.schema.field(layout.time).type
-
-    def manifest_times(rows: Integers) -> pa.Array:
-        found = times[rows]
-        if pa.types.is_date32(type_):
-            found = found * _DAY
-        elif pa.types.is_timestamp(type_) and type_.unit == "ns":
-            found = found // 1000
-        return pa.array(found)
-
+    micros = _micros(layout)
     return {
-        "first_time": manifest_times(starts),
-        "last_time": manifest_times(starts + counts - 1),
+        "first_time": pa.array(micros(times[starts])),
+        "last_time": pa.array(micros(times[starts + counts - 1])),
         "duplicate_times": _sums(repeats, starts),
     }
+
+
+def _micros(layout: Layout) -> Callable[[Integers], Integers]:
+    """What turns raw times of a layout into microseconds; positions stay what they are."""
+    type_ = layout.schema.field(layout.time).type
+    if pa.types.is_date32(type_):
+        return lambda times: times * _DAY
+    if pa.types.is_timestamp(type_) and type_.unit == "ns":
+        return lambda times: times // 1000
+    return lambda times: times
 
 
 def _target_columns(table: pa.Table, layout: Layout, starts: Integers) -> dict[str, pa.Array]:

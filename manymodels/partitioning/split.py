@@ -36,6 +36,7 @@ from manymodels.partitioning.store import (
     folder_of,
 )
 from manymodels.redaction import redact
+from manymodels.spans import Span
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def _layout(source: Source, data: DataSpec, roles: Roles) -> Layout:
         target=roles.target,
         levels=tuple(roles.levels),
         on_null_key=data.on_null_key,
+        window=None if data.window is None else Span.parse(data.window),
         schema=pa.schema([(name, stored_type(name, source.columns[name])) for name in [*first, *rest]]),
     )
 
@@ -174,6 +176,8 @@ def _memo_path(source: Source, layout: Layout) -> str | None:
     if source.identity is None:
         return None
     roles = [layout.keys, layout.time, layout.target, layout.levels, layout.schema.names, layout.on_null_key]
+    if layout.window is not None:  # else the notes of before would be others
+        roles.append([layout.window.unit, layout.window.count])
     text = json.dumps([FORMAT, source.identity, source.where, roles], ensure_ascii=False)
     return f"datasets/sources/{blake2b(text.encode(), digest_size=16).hexdigest()}.json"
 
@@ -276,6 +280,7 @@ def _check(whole: Written, source: Source, layout: Layout) -> None:
 
 def _no_rows(source: Source, layout: Layout, null_keys: int) -> DataError:
     filtered = "" if source.where is None else f" where {source.where}"
+    filtered += "" if source.as_of is None else f" as of {source.as_of.text}"
     dropped = f" ({null_keys:,} were dropped for a null in {', '.join(layout.keys)})" if null_keys else ""
     return DataError(f"expected rows to split, found none in {source.name}{filtered}{dropped}")
 

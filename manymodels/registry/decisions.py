@@ -78,7 +78,8 @@ def _decisions(
         decided[event.alias] = newest
         if newest == champion:  # somebody had promoted it by hand
             continue
-        promotion = json.loads(event.job).get("promotion", {})
+        job = json.loads(event.job)
+        promotion = job.get("promotion", {})
         yield AliasDecision(
             event=event.id,
             alias=event.name,
@@ -90,4 +91,5 @@ def _decisions(
             promoted=taken,
             rule=promotion.get("rule", "better"),
             min_gain=promotion.get("min_gain", 0.0),
+            as_of=job.get("data", {}).get("as_of"),
         )

@@ -45,6 +45,7 @@ class Publishing(Events):
         Promotion looks at every key's newest version that it has not decided on yet. Without a champion it becomes
         one; with rule ``better`` it must beat the champion; when they cannot be compared, because one has no metric
         or the job's evaluation changed, the newest wins. Rungs of the ladder do not compete: the newest is promoted.
+        A run as of a date (``Promotion.as_of``) replaces nothing that was trained on later rows, be it key or rung.
 
         Args:
             run_id: The run.
@@ -197,6 +198,9 @@ def _moves(
             caller_decisions, sa.and_(caller_decisions.c.key_id == keys.c.key_id, keys.c.level == "")
         )
         wins = sa.func.coalesce(caller_decisions.c.promote, wins)
+    wins = sa.or_(keys.c.level != "", wins)
+    if promotion.as_of is not None:
+        wins = sa.and_(wins, _no_older(current, old, alias, promotion.as_of))
     return (
         sa.select(sa.literal(event), newest.c.key, current.c.run, newest.c.run)
         .select_from(joined)
@@ -204,8 +208,23 @@ def _moves(
             newest.c.alias == latest,
             sa.or_(current.c.decided.is_(None), current.c.decided < newest.c.run),
             newest.c.run.is_distinct_from(current.c.run),
-            sa.or_(keys.c.level != "", wins),
+            wins,
         )
+    )
+
+
+def _no_older(current: sa.FromClause, old: sa.FromClause, alias: int, as_of: int) -> sa.ColumnElement[bool]:
+    """Whether what has the alias saw no row after a moment. A rung has no cutoff of its own: its run's keys tell."""
+    serving = (
+        sa.select(aliases.c.run)
+        .join(keys, keys.c.id == aliases.c.key)
+        .where(aliases.c.alias == alias, keys.c.level != "")
+    )
+    later = sa.select(versions.c.run).where(versions.c.run.in_(serving), versions.c.cutoff > as_of)
+    return sa.or_(
+        current.c.run.is_(None),
+        sa.and_(keys.c.level == "", sa.or_(old.c.cutoff.is_(None), old.c.cutoff <= as_of)),
+        sa.and_(keys.c.level != "", current.c.run.not_in(later)),
     )
 
 

@@ -106,12 +106,15 @@ class Promotion:
         rule: ``better``, ``always`` or ``never``.
         min_gain: How much better, relative to the champion's metric (0.05 is 5 %).
         higher_is_better: Of the metric.
+        as_of: The newest moment that the run saw (as cutoffs have it), where it was trained as if it were then: nothing that
+            was trained on later rows is replaced. None for a run that saw all there is.
     """
 
     alias: str
     rule: PromotionRule
     min_gain: float = 0.0
     higher_is_better: bool = False
+    as_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,8 @@ class AliasDecision:
         promoted: Whether the challenger took the alias; else the champion kept it.
         rule: ``better`` or ``always``.
         min_gain: How much better the rule wants, relative to the champion's metric.
+        as_of: ``data.as_of`` of the challenger's run: it could not replace a champion that saw later rows. None where it had
+            none.
     """
 
     event: int
@@ -197,6 +202,7 @@ class AliasDecision:
     promoted: bool
     rule: PromotionRule
     min_gain: float
+    as_of: str | int | None = None
 
 
 @dataclass(frozen=True)

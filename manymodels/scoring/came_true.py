@@ -141,7 +141,7 @@ def _actuals(
 ) -> tuple[pd.DataFrame, bool]:
     """What happened, one row per outcome, and whether features are beside it."""
     path, frame = (actuals, None) if isinstance(actuals, str | list) else (None, actuals)
-    data = job.data.model_copy(update={"path": path, "where": None})
+    data = job.data.of_other_rows(path)
     source = open_source(data, frame)
     target = str(spec.label if spec.task == "anomaly" else spec.target)
     scoring_roles(source, data, job.task, features=(), target=target)
@@ -164,7 +164,7 @@ def _actuals(
 
 
 def _reading(job: Job, output: str) -> Any:
-    return job.data.model_copy(update={"path": output, "where": None, "csv": {}})
+    return job.data.of_other_rows(output).model_copy(update={"csv": {}})
 
 
 def _rows(

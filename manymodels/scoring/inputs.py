@@ -98,7 +98,7 @@ def _split(
 ) -> tuple[PartitionStore, Roles]:
     path, frame = (data, None) if isinstance(data, str | list) else (None, data)
     # The job's row filter is about training data: every row to score is accounted for.
-    spec = job.data.model_copy(update={"path": path, "where": None})
+    spec = job.data.of_other_rows(path)
     source = open_source(spec, frame)
     roles = scoring_roles(
         source,

@@ -103,10 +103,10 @@ class _Trial(_Entry):
         super().__init__(candidate, failure)
         self.family = family
 
-    def evaluate(self, splits: Sequence[Split], spec: FitSpec, metric: Metric) -> None:
+    def evaluate(self, splits: Sequence[Split], spec: FitSpec, metric: Metric, cadence: int) -> None:
         began = time.perf_counter()
         try:
-            self.evaluation = evaluate(self.family, splits, spec, metric)
+            self.evaluation = evaluate(self.family, splits, spec, metric, cadence=cadence)
             self.fit_seconds += self.evaluation.fit_seconds
         except (Exception, SystemExit) as error:
             self.failure = failure_of(error, self.candidate.name)
@@ -206,7 +206,7 @@ def fit_key(
         for trial in trials if splits else ():
             if trial.failure is None:
                 yield trial.candidate.name
-                trial.evaluate(splits, spec, metric)
+                trial.evaluate(splits, spec, metric, evaluation.cadence(spec.task))
         shared = _settle(trials)
     entries: list[_Entry] = [*trials]
     if metric is not None and (together := _ensemble(trials, shared, spec, metric, selection)) is not None:

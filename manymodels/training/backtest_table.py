@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from manymodels.exceptions import StoreError
+from manymodels.exceptions import StoreError, UsageError
 from manymodels.models.contract import FitSpec
 from manymodels.records import Backtest
 from manymodels.storage import Storage
@@ -17,7 +17,7 @@ from manymodels.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KeptBacktest", "backtest_table", "read_backtests"]
+__all__ = ["KeptBacktest", "backtest_table", "query_backtests", "read_backtests"]
 
 KeptBacktest = tuple[Sequence[str], Backtest]
 """The keys, by their key_id, and what was predicted of their rows."""
@@ -104,13 +104,57 @@ def read_backtests(
 
     if not paths:
         return pa.table({"key_id": pa.array([], pa.string())})
-    places = [storage.locate(path) for path in paths]
     wanted = None if key_ids is None else pyarrow.dataset.field("key_id").isin(list(key_ids))
     try:
-        files = pyarrow.dataset.dataset([path for _, path in places], filesystem=places[0][0])
-        return files.to_table(columns=columns, filter=wanted)
+        return _files(storage, paths).to_table(columns=columns, filter=wanted)
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"could not read backtests of the store {storage.root}: {error}") from error
+        raise _unreadable(storage, error) from error
+
+
+def query_backtests(storage: Storage, paths: Collection[str], keys: pa.Table, sql: str) -> pa.Table:
+    """What an SQL query makes of a run's backtests, without loading them all.
+
+    Args:
+        storage: The store.
+        paths: The files, at least one, as outcomes name them.
+        keys: ``key_id``, the key columns, and only the keys wanted.
+        sql: A query of DuckDB over the table ``backtests``, which has the key columns in front.
+
+    Raises:
+        UsageError: It is no query, or reads anything else.
+        StoreError: A file is missing or cannot be read.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        with duckdb.connect(config={"enable_external_access": "false"}) as connection:
+            connection.register("manymodels_rows", _files(storage, paths))
+            connection.register("manymodels_keys", keys)
+            connection.execute(
+                "CREATE TEMP VIEW backtests AS SELECT * FROM manymodels_keys JOIN manymodels_rows USING (key_id)"
+            )
+            statements = connection.extract_statements(sql)
+            if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+                raise UsageError(f"expected one SQL query over `backtests`, found {sql!r}")
+            return connection.sql(sql).to_arrow_table()
+    except duckdb.IOException as error:
+        raise _unreadable(storage, error) from error
+    except duckdb.Error as error:
+        raise UsageError(f"the query over `backtests` failed: {' '.join(str(error).split())}") from None
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(storage, error) from error
+
+
+def _files(storage: Storage, paths: Collection[str]) -> Any:
+    import pyarrow.dataset
+
+    places = [storage.locate(path) for path in paths]
+    return pyarrow.dataset.dataset([path for _, path in places], filesystem=places[0][0])
+
+
+def _unreadable(storage: Storage, error: Exception) -> StoreError:
+    return StoreError(f"could not read backtests of the store {storage.root}: {error}")
 
 
 def _values(parts: list[npt.NDArray[Any]], classes: pa.DataType | None) -> pa.Array:

@@ -21,6 +21,7 @@ from typing import Any
 
 from manymodels.compute.executor import Executor, open_executor
 from manymodels.compute.spec import ComputeSpec
+from manymodels.dataset.as_of import AsOf
 from manymodels.exceptions import (
     ComputeError,
     JobError,
@@ -289,6 +290,7 @@ def _publish(
             rule=_rule(job),
             min_gain=job.promotion.min_gain,
             higher_is_better=script.settings.higher_is_better,
+            as_of=_seen_until(script),
         )
     seconds = time.perf_counter() - began - startup
     promoted = registry.publish_run(
@@ -313,6 +315,15 @@ def _publish(
         dataset=script.dataset,
         failed_rungs=outcomes.failed_rungs(),
     )
+
+
+def _seen_until(script: RunScript) -> int | None:
+    """The newest moment that a run as of a date saw; None for one that saw all there is."""
+    data = script.job.data
+    if data.as_of is None or data.time is None:
+        return None
+    type_ = script.settings.store.schema.field(data.time).type
+    return AsOf.of(data.as_of, data.time, type_).last
 
 
 def _rule(job: Job) -> PromotionRule:

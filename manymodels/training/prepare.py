@@ -126,9 +126,12 @@ def _incumbents(job: Job, registry: Registry, resolved: Resolved) -> tuple[str |
         tried = configurations(was.models, was.selection, was.training.seed)
         for candidate in _with_ensemble(tried, was):
             then[run_id, candidate.name] = now.get(_setting(candidate))
+    as_of = resolved.source.as_of
     found = {
         line["key_id"]: then.get((line["run_id"], line["candidate"]))
-        for line in champions.select(["key_id", "run_id", "candidate"]).to_pylist()
+        for line in champions.select(["key_id", "run_id", "candidate", "cutoff"]).to_pylist()
+        # What nobody knew then stays out of it.
+        if as_of is None or line["cutoff"] is None or line["cutoff"] <= as_of.last
     }
     key_ids = resolved.store.manifest.column("key_id").to_pylist()
     return tuple(found.get(key_id) for key_id in key_ids)
@@ -187,7 +190,7 @@ def _scope(job: Job, resolved: Resolved, registry: Registry, selection: Selectio
 def fits_of(job: Job) -> int:
     """Fits of one candidate on one key: for the evaluation, and the refit."""
     if job.task == "forecast":
-        return job.evaluation.backtest.windows + 1
+        return -(-job.evaluation.backtest.windows // job.evaluation.cadence(job.task)) + 1
     if job.evaluation.folds is not None:
         return job.evaluation.folds + 1
     return 2 if job.evaluation.holdout and job.task != "anomaly" else 1

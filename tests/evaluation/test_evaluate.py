@@ -11,7 +11,7 @@ from manymodels.evaluation.evaluate import evaluate, fit_checked
 from manymodels.evaluation.metrics import METRICS
 from manymodels.evaluation.spec import BacktestSpec, EvaluationSpec
 from manymodels.evaluation.splits import make_splits
-from manymodels.exceptions import ModelError
+from manymodels.exceptions import CannotExtendError, ModelError
 from manymodels.models.contract import FitSpec
 from manymodels.records import Rows
 
@@ -64,8 +64,8 @@ def test_a_fit_sees_no_row_after_its_cutoff_and_no_target_or_feature_of_the_rows
 
     evaluate(Stub(predict, fit), TWO_WINDOWS, SPEC, METRICS["mase"])
     days = ROWS.values("day")
-    assert cutoffs == [days[9], days[7]]
-    assert seen == [(days[10], ["day"]), (days[8], ["day"])]
+    assert cutoffs == [days[7], days[9]]
+    assert seen == [(days[8], ["day"]), (days[10], ["day"])]
 
 
 def test_a_split_that_is_too_short_for_the_family_has_no_value() -> None:
@@ -130,3 +130,59 @@ def test_judged_predictions_are_those_of_rows_with_an_outcome() -> None:
     splits = make_splits(rows, spec, EvaluationSpec())
     family = Stub(lambda rows: {"prediction": rows.numbers("size") + 0.5})
     assert evaluate(family, splits, spec, METRICS["mae"]).values == (0.5,)
+
+
+class Counted:
+    """A family that counts its fits; whether its models can go on is told."""
+
+    name, revision, isolated, library = "counted", 1, False, ""
+
+    def __init__(self, extends: bool = True, least: int = 0) -> None:
+        self.extends, self.least = extends, least
+        self.fitted: list[int] = []
+        self.extended: list[int] = []
+
+    def fit(self, rows: Rows, spec: FitSpec) -> Any:
+        if len(rows) < self.least:
+            raise ModelError("too few")
+        self.fitted.append(len(rows))
+        return self
+
+    def extend(self, rows: Rows) -> Any:
+        if not self.extends:
+            raise CannotExtendError("no")
+        self.extended.append(len(rows))
+        return self
+
+    def predict(self, rows: Rows) -> Any:
+        return {"prediction": np.zeros(len(rows))}
+
+
+FIVE_WINDOWS = make_splits(ROWS, SPEC, EvaluationSpec(backtest=BacktestSpec(windows=5)))
+
+
+@pytest.mark.parametrize(
+    ("cadence", "fitted", "extended"),
+    [(1, [2, 4, 6, 8, 10], []), (2, [2, 6, 10], [4, 8]), (3, [2, 8], [4, 6, 10]), (5, [2], [4, 6, 8, 10])],
+)
+def test_a_cadence_fits_from_the_oldest_window_on(
+    cadence: int, fitted: list[int], extended: list[int]
+) -> None:
+    family = Counted()
+    found = evaluate(family, FIVE_WINDOWS, SPEC, METRICS["mae"], cadence=cadence)
+    assert (family.fitted, family.extended) == (fitted, extended)
+    assert found.values == (10.5, 8.5, 6.5, 4.5, 2.5)
+
+
+def test_a_model_that_cannot_go_on_is_fitted_again() -> None:
+    family = Counted(extends=False)
+    evaluate(family, FIVE_WINDOWS, SPEC, METRICS["mae"], cadence=5)
+    assert family.fitted == [2, 4, 6, 8, 10]
+
+
+def test_where_the_oldest_window_cannot_be_fitted_the_next_one_is() -> None:
+    family = Counted(least=5)
+    found = evaluate(family, FIVE_WINDOWS, SPEC, METRICS["mae"], cadence=5)
+    assert (family.fitted, family.extended) == ([6], [8, 10])
+    assert found.values == (10.5, 8.5, 6.5, None, None)
+    assert found.reason == "too few"

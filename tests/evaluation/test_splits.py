@@ -13,8 +13,8 @@ from manymodels.models.contract import FitSpec
 SALES = np.arange(10.0)
 
 
-def backtest(windows: int = 1, step: int | None = None) -> EvaluationSpec:
-    return EvaluationSpec(backtest=BacktestSpec(windows=windows, step=step))
+def backtest(windows: int = 1, step: int | None = None, window: int | str = "expanding") -> EvaluationSpec:
+    return EvaluationSpec(backtest=BacktestSpec(windows=windows, step=step, window=window))
 
 
 def sales(split: Split) -> tuple[list[float], list[float]]:
@@ -31,6 +31,31 @@ def test_windows_are_counted_back_from_the_end_newest_first() -> None:
 def test_windows_may_overlap_by_a_step_shorter_than_the_horizon() -> None:
     splits = make_splits(daily(SALES), forecast(horizon=3), backtest(windows=2, step=1))
     assert [sales(split)[1] for split in splits] == [[7, 8, 9], [6, 7, 8]]
+
+
+@pytest.mark.parametrize("window", [3, "3d", "72h"])
+def test_a_sliding_window_sees_the_last_periods_before_each_cutoff(window: int | str) -> None:
+    splits = make_splits(daily(SALES), forecast(horizon=2), backtest(windows=4, window=window))
+    assert [sales(split)[0] for split in splits] == [[5, 6, 7], [3, 4, 5], [1, 2, 3], [0, 1]]
+    assert [split.training.tolist() for split in splits] == [sales(split)[0] for split in splits]
+    assert [len(split.history) for split in splits if split.history is not None] == [8, 6, 4, 2]
+
+
+def test_a_sliding_window_counts_periods_not_rows() -> None:
+    rows = daily(SALES).take(np.array([0, 1, 2, 5, 6, 8, 9]))
+    (split,) = make_splits(rows, forecast(horizon=2), backtest(window=4))
+    assert sales(split) == ([5, 6], [8, 9])
+    assert split.training.tolist() == pytest.approx([np.nan, 5, 6, np.nan], nan_ok=True)
+
+
+def test_a_year_of_months_is_twelve_of_them() -> None:
+    months = pd.DataFrame(
+        {"day": pd.date_range("2020-01-31", periods=30, freq="ME"), "sales": np.arange(30.0)}
+    )
+    for frequency, days in (("ME", months["day"]), ("MS", months["day"] - pd.offsets.MonthBegin())):
+        spec = FitSpec("forecast", target="sales", time="day", frequency=frequency, horizon=2)
+        splits = make_splits(surrounded(months.assign(day=days)), spec, backtest(windows=2, window="1y"))
+        assert [sales(split)[0] for split in splits] == [list(range(16, 28)), list(range(14, 26))]
 
 
 def test_a_short_key_has_fewer_windows_and_none_that_tests_more_than_it_trains_on() -> None:

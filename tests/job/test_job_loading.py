@@ -64,7 +64,7 @@ def test_an_unknown_field_is_an_error_with_line_and_nearest_name():
         ("ranking: {tops: 3}", "unknown field `ranking.tops`; did you mean `top`?"),
         ("ranking: {qqq: 3}", "unknown field `ranking.qqq`; `ranking` takes top"),
         ("fallback: [{level: [a], x: 1}]", "unknown field `fallback.x`; `fallback`, entry 1 takes level"),
-        ("evaluation: {backtest: {window: 3}}", "unknown field `evaluation.backtest.window`; did you mean `windows`?"),
+        ("evaluation: {backtest: {windws: 3}}", "unknown field `evaluation.backtest.windws`; did you mean `windows`?"),
         ("<<: {a: 1}", "unknown field `<<`; a job takes name, task, data, models, forecast, evaluation, selection, training, "
          "anomaly, ranking, fallback, promotion, monitor, compute, store"),
     ],

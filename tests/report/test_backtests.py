@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from report_fleet import HORIZON, Fleet, forecast_job, sales
+from typer.testing import CliRunner
 
 import manymodels as mm
+from manymodels.cli.app import app
+from manymodels.exceptions import UsageError
 
 
 def test_what_is_kept_gives_the_metric_again(fleet: Fleet) -> None:
@@ -81,6 +86,48 @@ def test_one_keys_backtests_are_found_by_its_values(fleet: Fleet) -> None:
     found = fleet.run(2).backtests([{"store": "store 09"}])
     assert set(found["store"]) == {"store 09"}
     assert len(found) == 2 * HORIZON
+
+
+def test_they_are_a_table_to_query(fleet: Fleet) -> None:
+    run = fleet.run(2)
+    whole = run.backtests()
+    found = run.backtests(
+        sql="SELECT store, step, avg(abs(actual - prediction)) AS mae FROM backtests GROUP BY ALL ORDER BY ALL"
+    )
+    whole["mae"] = (whole["actual"] - whole["prediction"]).abs()
+    expected = whole.groupby(["store", "step"])["mae"].mean().reset_index()
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    one = run.backtests([{"store": "store 09"}], sql="SELECT count(*) AS rows FROM backtests")
+    assert one["rows"].tolist() == [2 * HORIZON]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT nothing FROM backtests", "SELEC", "SELECT * FROM '/etc/passwd'", "CREATE TABLE x (a INT)", ""],
+)
+def test_what_is_no_query_over_them_is_refused(fleet: Fleet, sql: str) -> None:
+    with pytest.raises(UsageError, match="`backtests`"):
+        fleet.run(2).backtests(sql=sql)
+
+
+def test_the_verb_shows_queries_and_writes_them(fleet: Fleet, tmp_path: Path) -> None:
+    run, store = fleet.run(2), str(fleet.folder / "store")
+
+    def call(*words: str, code: int = 0) -> Any:
+        done = CliRunner().invoke(app, ["runs", "backtests", run.id, "--store", store, *words])
+        assert done.exit_code == code, done.output
+        return json.loads(done.stdout) if "--json" in words else done.stdout
+
+    shown = call("--key", "store=store 09", "--limit", "3", "--json")
+    assert (shown["rows"], len(shown["backtests"])) == (2 * HORIZON, 3)
+    assert shown["backtests"][0]["store"] == "store 09"
+    assert "more rows" in call("--limit", "3")
+    asked = call("--sql", "SELECT max(step) AS furthest FROM backtests", "--json")
+    assert asked["backtests"] == [{"furthest": HORIZON}]
+    call("--output", str(tmp_path / "all.parquet"), "--json")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "all.parquet"), run.backtests())
+    call("--output", str(tmp_path / "all.xlsx"), code=2)
+    call("--output", str(tmp_path / "none" / "all.csv"), code=2)
 
 
 @pytest.mark.parametrize("time", ["day", None])

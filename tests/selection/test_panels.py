@@ -15,24 +15,31 @@ from manymodels.models.batched.trainers import trainer_of
 from manymodels.models.contract import Family, FitSpec
 from manymodels.models.families import build
 from manymodels.models.spec import CandidateSpec
+from manymodels.models.tabular.family import SklearnFamily
 from manymodels.records import Rows
 from manymodels.selection.choose import KeyFit, fit_key
 from manymodels.selection.panels import PanelChoice, fit_panel
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
-from batched_panels import series_panel
+from batched_panels import panel_of, series_panel
 from forecast_cases import family, spec
 
 FORECAST = [name for name, metric in METRICS.items() if "forecast" in metric.tasks]
 
 
-def _alone(panel: Panel, families: list[Family], evaluation: EvaluationSpec, metric: Any) -> list[KeyFit]:
+def _alone(
+    panel: Panel,
+    families: list[Family],
+    evaluation: EvaluationSpec,
+    metric: Any,
+    given: FitSpec | None = None,
+) -> list[KeyFit]:
     named = [
         (CandidateSpec(name=f"{n} {each.name}", family=each.name), each) for n, each in enumerate(families)
     ]
     fits = []
     for place in range(len(panel)):
-        steps = fit_key(panel.key(place), named, spec(seed=place), evaluation, metric)
+        steps = fit_key(panel.key(place), named, (given or spec()).seeded(place), evaluation, metric)
         while True:
             try:
                 next(steps)
@@ -102,3 +109,60 @@ def test_without_a_metric_the_first_candidate_is_taken() -> None:
     choice = _at_once(panel, [family("naive"), family("mean")], EvaluationSpec(), None)
     assert [won.candidate for won in choice.winners] == [0]
     assert np.isnan(choice.metric).all()
+
+
+@pytest.mark.parametrize("window", [20, "21d", "1mo"])
+def test_a_sliding_window_is_the_same_for_a_panel(window: int | str) -> None:
+    panel = series_panel(8, keys=24)
+    families = [family("mean"), family("drift")]
+    evaluation = EvaluationSpec(backtest=BacktestSpec(windows=3, step=5, window=window))
+    alone = _alone(panel, families, evaluation, METRICS["mase"])
+    choice = _at_once(panel, families, evaluation, METRICS["mase"])
+    chosen = {int(place): won.candidate for won in choice.winners for place in won.places}
+    assert len(chosen) >= 8
+    expanding = _at_once(
+        panel, families, EvaluationSpec(backtest=BacktestSpec(windows=3, step=5)), METRICS["mase"]
+    )
+    for place, candidate in chosen.items():
+        assert choice.metric[candidate, place] == pytest.approx(alone[place].metric, rel=1e-9)
+        assert choice.baseline[place] == pytest.approx(alone[place].baseline, rel=1e-9)
+    places = list(chosen)
+    assert not np.allclose(choice.metric[:, places], expanding.metric[:, places])
+
+
+def test_windows_without_a_fit_are_left_to_fits_one_by_one() -> None:
+    panel = series_panel(8, keys=8)
+    for refit, left in (("once", True), (2, True), (1, False), ("every", False)):
+        evaluation = EvaluationSpec(backtest=BacktestSpec(windows=2, refit=refit))
+        choice = _at_once(panel, [family("mean")], evaluation, METRICS["mase"])
+        assert (choice.winners == ()) == left
+    one = EvaluationSpec(backtest=BacktestSpec(windows=1, refit="once"))
+    assert _at_once(panel, [family("mean")], one, METRICS["mase"]).winners
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [EvaluationSpec(folds=3), EvaluationSpec(groups="visit"), EvaluationSpec(groups="visit", folds=4)],
+)
+@pytest.mark.parametrize("time", [None, "day"])
+def test_folds_and_groups_are_the_same_for_a_panel(evaluation: EvaluationSpec, time: str | None) -> None:
+    rng = np.random.default_rng(3)
+    frames = []
+    for key in range(6):
+        count = int(rng.integers(3, 60))
+        x = rng.normal(size=count)
+        visit = np.sort(rng.integers(0, 9, count)) if key % 2 else rng.integers(0, 9, count)
+        columns = {"x": x, "y": key * x + rng.normal(size=count), "visit": visit}
+        frames.append(pd.DataFrame({"day": pd.date_range("2024-01-01", periods=count), **columns}))
+    panel = panel_of(frames)
+    given = FitSpec("regression", target="y", features=("x",), time=time)
+    ridge = SklearnFamily(CandidateSpec(name="r", family="sklearn.linear_model.Ridge"), "regression")
+    trainer = trainer_of(ridge)
+    assert trainer is not None
+    choice = fit_panel(panel, np.arange(6), [trainer], given, evaluation, METRICS["rmse"])
+    (won,) = choice.winners
+    assert len(won.places) >= 4
+    alone = _alone(panel, [ridge], evaluation, METRICS["rmse"], given)
+    for place in won.places.tolist():
+        assert choice.metric[0, place] == pytest.approx(alone[place].metric, rel=1e-9)
+        assert choice.baseline[place] == pytest.approx(alone[place].baseline, rel=1e-9)
