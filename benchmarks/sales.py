@@ -6,8 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-__all__ = ["write_sales"]
+__all__ = ["write_sales", "write_sales_in_pieces"]
+
+_FIRST = np.datetime64("2025-01-01", "us")
+_DAY = np.timedelta64(86_400_000_000, "us")
 
 
 def write_sales(path: Path, keys: int, days: int, *, features: int = 2, seed: int = 0) -> Path:
@@ -22,10 +27,50 @@ def write_sales(path: Path, keys: int, days: int, *, features: int = 2, seed: in
     frame = pd.DataFrame(
         {
             "store": order // days,
-            "date": np.datetime64("2025-01-01", "us") + day * np.timedelta64(86_400_000_000, "us"),
+            "date": _FIRST + day * _DAY,
             "sales": (100 + week + effect + rng.normal(0, 5, rows)).round(2),
             **columns,
         }
     )
     frame.to_parquet(path, index=False)
+    return path
+
+
+def write_sales_in_pieces(
+    path: Path,
+    keys: int,
+    days: int,
+    *,
+    features: int = 0,
+    seed: int = 0,
+    first_day: int = 0,
+    piece: int = 1_000_000,
+) -> Path:
+    """Write the same kind of sales piece by piece: what is in memory does not depend on how many they are.
+
+    Row ``i`` is row ``i * step`` modulo the number of rows, in the order of store and day: neighbours are far apart.
+    """
+    rows = keys * days
+    step = int(rows * 0.6180339887) | 1
+    while np.gcd(step, rows) != 1:
+        step += 2
+    rng = np.random.default_rng(seed)
+    writer = None
+    try:
+        for start in range(0, rows, piece):
+            order = np.arange(start, min(start + piece, rows)) * step % rows
+            store, day = order // days, order % days + first_day
+            columns = {f"x{n}": rng.normal(size=len(order)).round(3) for n in range(features)}
+            effect = sum((n + 1) * column for n, column in enumerate(columns.values()))
+            sales = (
+                100 + store % 50 + 20 * np.sin(2 * np.pi * day / 7) + effect + rng.normal(0, 5, len(order))
+            )
+            table = pa.table(
+                {"store": store, "date": _FIRST + day * _DAY, "sales": sales.round(2), **columns}
+            )
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
     return path

@@ -125,28 +125,35 @@ def make_plan(
         bytes_per_model: Estimated size of a model on disk.
     """
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    keys = manifest.select(["key_id", "rows", "content", "null_targets", "infinite_targets"]).to_pandas()
-    past = history.select(
-        ["key_id", "version", "content", "job_hash", "code_hash", "failed_last"]
-    ).to_pandas()
-    merged = keys.merge(past, on="key_id", how="left", suffixes=("", "_past"), sort=False)
+    key_ids = manifest.column("key_id")
+    # Where each key is in the history. Joining whole tables would copy every column of millions of keys.
+    past = pc.index_in(key_ids, history.column("key_id").combine_chunks())
+    version = history.column("version").take(past)
 
-    version = merged["version"].to_numpy(dtype=np.float64, na_value=np.nan)
-    known = ~np.isnan(version)
-    failed = _true(merged["failed_last"])
-    same_rows = _true(merged["content"] == merged["content_past"])
-    same_job = _true(merged["job_hash"] == job_hash)
-    same_code = _true(merged["code_hash"] == code_hash)
-    rows = merged["rows"].to_numpy()
-    in_scope = np.ones(len(merged), dtype=bool)
+    def holds(condition: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+        """Of each key, whether something is true of its past; not without one."""
+        return _true(pc.take(condition, past))
+
+    known = version.is_valid().to_numpy()
+    failed = holds(history.column("failed_last"))
+    same_rows = _true(pc.equal(manifest.column("content"), history.column("content").take(past)))
+    same_job = holds(pc.equal(history.column("job_hash"), job_hash))
+    same_code = holds(pc.equal(history.column("code_hash"), code_hash))
+    rows = manifest.column("rows").to_numpy()
+    in_scope = np.ones(len(rows), dtype=bool)
     if scope.key_ids is not None:
-        in_scope = merged["key_id"].isin(scope.key_ids).to_numpy()
+        in_scope = _true(pc.is_in(key_ids, pa.array(sorted(scope.key_ids), pa.string())))
 
-    listed = np.zeros(len(merged), dtype=bool)
+    listed = np.zeros(len(rows), dtype=bool)
     if scope.only == "listed":
-        then = merged["key_id"].map({key: -1 if at is None else at for key, at in scope.listed.items()})
-        listed = then.notna().to_numpy() & ~(version > then.to_numpy(dtype=np.float64, na_value=np.nan))
+        then = pd.Series(key_ids.to_pylist()).map(
+            {key: -1 if at is None else at for key, at in scope.listed.items()}
+        )
+        newest = version.to_numpy().astype(np.float64)
+        listed = then.notna().to_numpy() & ~(newest > then.to_numpy(dtype=np.float64, na_value=np.nan))
         in_scope &= listed
 
     # The first rule that holds gives action and reason.
@@ -154,12 +161,12 @@ def make_plan(
     rules: Sequence[tuple[npt.NDArray[np.bool_], str, str]] = (
         (~in_scope, "skip", "out of scope"),
         (rows < min_rows, idle, "too few rows"),
-        (merged["null_targets"].to_numpy() >= rows, idle, "target is missing"),
-        (merged["infinite_targets"].to_numpy() > 0, idle, "target is infinite"),
+        (manifest.column("null_targets").to_numpy() >= rows, idle, "target is missing"),
+        (manifest.column("infinite_targets").to_numpy() > 0, idle, "target is infinite"),
         (listed, "train", "listed"),
         (failed, "train", "failed last time"),
         (
-            np.full(len(merged), scope.only == "failed") & ~(known & same_rows & same_job & same_code),
+            np.full(len(rows), scope.only == "failed") & ~(known & same_rows & same_job & same_code),
             "skip",
             "out of scope",
         ),
@@ -167,35 +174,39 @@ def make_plan(
         (~same_rows, "train", "rows changed"),
         (~same_job, "train", "job changed"),
         (~same_code, "train", "code or library changed"),
-        (np.full(len(merged), scope.only == "all"), "train", "asked for"),
-        (np.ones(len(merged), dtype=bool), "reuse", "unchanged"),
+        (np.full(len(rows), scope.only == "all"), "train", "asked for"),
+        (np.ones(len(rows), dtype=bool), "reuse", "unchanged"),
     )
     conditions = [rule[0] for rule in rules]
-    action = np.select(conditions, [rule[1] for rule in rules], default="")
-    reason = np.select(conditions, [rule[2] for rule in rules], default="")
+    actions, reasons = ["train", "reuse", "fallback", "skip"], list(REASONS)
+    action = np.select(conditions, [np.int8(actions.index(rule[1])) for rule in rules])
+    reason = np.select(conditions, [np.int8(reasons.index(rule[2])) for rule in rules])
 
     if scope.limit is not None:
-        training = np.flatnonzero(action == "train")
+        training = np.flatnonzero(action == actions.index("train"))
         if len(training) > scope.limit:
             kept = np.random.default_rng(scope.seed).choice(training, scope.limit, replace=False)
             left_out = np.setdiff1d(training, kept)
-            action[left_out] = "skip"
-            reason[left_out] = "out of scope"
+            action[left_out] = actions.index("skip")
+            reason[left_out] = reasons.index("out of scope")
 
     table = pd.DataFrame(
         {
-            "key_id": merged["key_id"],
-            "action": pd.Categorical(action),
-            "reason": pd.Categorical(reason),
+            "key_id": key_ids.to_pandas(),
+            "action": pd.Categorical.from_codes(action, actions),
+            "reason": pd.Categorical.from_codes(reason, reasons),
             "rows": rows,
-            "seconds": np.where(action == "train", seconds, 0.0),
-            "version": merged["version"],
+            "seconds": np.where(action == actions.index("train"), seconds, 0.0),
+            "version": version.to_pandas(),
         }
     )
-    vanished = past.loc[past["version"].notna() & ~past["key_id"].isin(keys["key_id"]), "key_id"]
-    return Plan(table=table, vanished=tuple(vanished.tolist()), bytes_per_model=bytes_per_model)
+    there = pc.is_in(history.column("key_id"), key_ids.combine_chunks())
+    vanished = history.filter(pc.and_(history.column("version").is_valid(), pc.invert(there))).column(
+        "key_id"
+    )
+    return Plan(table=table, vanished=tuple(vanished.to_pylist()), bytes_per_model=bytes_per_model)
 
 
-def _true(column: pd.Series) -> npt.NDArray[np.bool_]:
+def _true(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Where a column that may have nulls is true."""
-    return np.asarray((column == True).fillna(value=False), dtype=bool)  # noqa: E712 - null is neither
+    return np.asarray(column.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)

@@ -10,7 +10,7 @@ import random
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -150,7 +150,9 @@ class Database:
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(pause * 2, 1.0)
 
-    def fill(self, connection: sa.Connection, table: sa.Table, columns: Sequence[Sequence[Any]]) -> None:
+    def fill(
+        self, connection: sa.Connection, table: sa.Table, columns: Sequence[Sequence[Any] | pa.ChunkedArray]
+    ) -> None:
         """Put rows into a temporary table of this connection; what it held is gone.
 
         Args:
@@ -162,27 +164,29 @@ class Database:
         connection.execute(sa.delete(table))
         self.insert(connection, table, columns)
 
-    def insert(self, connection: sa.Connection, table: sa.Table, columns: Sequence[Sequence[Any]]) -> None:
-        """Insert many rows into a table, as fast as the database can.
+    def insert(
+        self, connection: sa.Connection, table: sa.Table, columns: Sequence[Sequence[Any] | pa.ChunkedArray]
+    ) -> None:
+        """Insert many rows into a table, as fast as the database can; Arrow columns become Python's values a part at a time.
 
         Args:
             connection: In a transaction.
             table: The table.
             columns: Values of its first columns, in its order, of one length.
         """
-        rows = zip(*columns, strict=True)
         names = tuple(column.name for column in table.columns)[: len(columns)]
         if self.is_sqlite:
-            batch = list(rows)
-            if batch:
-                connection.exec_driver_sql(_insert_text(table, names), batch)
+            statement = _insert_text(table, names)
+            for part in _parts(columns):
+                connection.exec_driver_sql(statement, part)
             return
         quoted = self._engine.dialect.identifier_preparer.quote
         copy = f"COPY {quoted(table.name)} ({', '.join(map(quoted, names))}) FROM STDIN"
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor, cursor.copy(copy) as stream:
-            for row in rows:
-                stream.write_row(row)
+            for part in _parts(columns):
+                for row in part:
+                    stream.write_row(row)
 
     def analyze(self, connection: sa.Connection, table: sa.Table) -> None:
         """Tell PostgreSQL's planner what a table holds now: it would read it whole for every batch otherwise."""
@@ -209,7 +213,7 @@ class Database:
             statement: Selects the schema's columns, in its order.
             schema: Names and types.
         """
-        result = connection.execute(statement)
+        result = connection.execute(statement, execution_options={"yield_per": _CHUNK})
         parts = [
             pa.record_batch(
                 [
@@ -272,6 +276,16 @@ class Database:
             connection.commit()
 
         return engine
+
+
+def _parts(columns: Sequence[Sequence[Any] | pa.ChunkedArray]) -> Iterator[list[tuple[Any, ...]]]:
+    """Columns as rows of Python's values, some thousands at a time."""
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError(f"columns of one length are needed, found {[len(column) for column in columns]}")
+    for start in range(0, len(columns[0]), _CHUNK):
+        part = (column[start : start + _CHUNK] for column in columns)
+        values = (found.to_pylist() if isinstance(found, pa.ChunkedArray) else found for found in part)
+        yield list(zip(*values, strict=True))
 
 
 @lru_cache

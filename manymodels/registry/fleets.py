@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from manymodels.registry.columns import hex_ids, looked_up
+from manymodels.registry.columns import hex_ids, repeated
 from manymodels.registry.database import Database
 from manymodels.registry.schema import aliases, candidates, failures, keys, runs, versions
 
@@ -84,7 +84,7 @@ def stale_since(
     """
     names = run_facts(connection, model_set, "run_id")["run_id"]
     found = {line.key: names[line.run] for line in connection.execute(failed_since(model_set, latest))}
-    return looked_up(keys, found, pa.string())
+    return repeated(keys, found)
 
 
 def read_fleet(
@@ -109,7 +109,7 @@ def read_fleet(
         offset: After so many.
 
     Returns:
-        The columns asked for; ``run`` as the registry's own id.
+        The columns asked for; ``run`` as the registry's own id, ``candidate`` dictionary-encoded.
     """
     fleet = chosen.subquery()
     statement = (
@@ -132,7 +132,7 @@ def read_fleet(
     if "candidate" in names:
         known = {line.id: line.name for line in connection.execute(sa.select(candidates))}
         place = table.schema.get_field_index("candidate")
-        table = table.set_column(place, "candidate", looked_up(table.column("candidate"), known, pa.string()))
+        table = table.set_column(place, "candidate", repeated(table.column("candidate"), known))
     return table
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from manymodels.artifacts.trust import sign
 from manymodels.exceptions import ConflictError, RegistryError
 from manymodels.records import BatchReceipt, SegmentInfo
-from manymodels.registry.columns import digests, looked_up, storable, storable_column
+from manymodels.registry.columns import digest_column, looked_up, storable, storable_column
 from manymodels.registry.connected import Connected, micros_now
 from manymodels.registry.database import Database
 from manymodels.registry.schema import (
@@ -145,8 +145,8 @@ def add_versions(
     """
     if trained.num_rows == 0:
         return
-    where = looked_up(trained.column("segment"), paths, pa.int32()).to_pylist()
-    if None in where:
+    where = looked_up(trained.column("segment"), paths, pa.int32())
+    if where.null_count:
         raise RegistryError("a trained key's outcome names a segment that its receipt does not have")
     names = _candidate_ids(database, connection, trained.column("candidate"))
     metric = trained.column("metric")
@@ -158,14 +158,14 @@ def add_versions(
         incoming_versions,
         [
             storable_column(trained.column("level")),
-            digests(trained.column("key_id").to_pylist()),
+            digest_column(trained.column("key_id")),
             where,
-            trained.column("segment_row").to_pylist(),
-            looked_up(trained.column("candidate"), names, pa.int32()).to_pylist(),
-            metric.to_pylist(),
-            trained.column("content").to_pylist(),
-            trained.column("cutoff").to_pylist(),
-            trained.column("seconds").to_pylist(),
+            trained.column("segment_row"),
+            looked_up(trained.column("candidate"), names, pa.int32()),
+            metric,
+            trained.column("content"),
+            trained.column("cutoff"),
+            trained.column("seconds"),
         ],
     )
     rest = [column for column in incoming_versions.c if column.name not in ("level", "key_id")]
@@ -194,11 +194,11 @@ def _add_failures(
     if failed.num_rows == 0:
         return
     columns = [
-        storable_column(failed.column("cause")),
-        storable_column(failed.column("error")),
+        storable_column(failed.column("cause")).to_pylist(),
+        storable_column(failed.column("error")).to_pylist(),
         [storable(normalised(message)) for message in failed.column("message").to_pylist()],
-        storable_column(failed.column("frame")),
-        storable_column(failed.column("traceback")),
+        storable_column(failed.column("frame")).to_pylist(),
+        storable_column(failed.column("traceback")).to_pylist(),
     ]
     insert_failures(
         database,
@@ -206,7 +206,7 @@ def _add_failures(
         model_set,
         run,
         storable_column(failed.column("level")),
-        digests(failed.column("key_id").to_pylist()),
+        digest_column(failed.column("key_id")),
         signature_ids(database, connection, columns),
     )
 
@@ -216,8 +216,8 @@ def insert_failures(
     connection: sa.Connection,
     model_set: int,
     run: int,
-    levels: Sequence[str],
-    key_ids: Sequence[bytes],
+    levels: Sequence[str] | pa.ChunkedArray,
+    key_ids: Sequence[bytes] | pa.ChunkedArray,
     marks: Sequence[int],
 ) -> None:
     """Add failures by their keys' levels and ids, and the ids of their signatures.

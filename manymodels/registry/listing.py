@@ -140,10 +140,11 @@ class Listing(KeyColumns):
                     "key": fleet.column("display"),
                     "version": looked_up(fleet.column("run"), facts["number"], pa.int64()),
                     "run_id": looked_up(fleet.column("run"), facts["run_id"], pa.string()),
-                    **{name: fleet.column(name) for name in ("candidate", "metric", "cutoff", "seconds")},
+                    "candidate": fleet.column("candidate").cast(pa.string()),
+                    **{name: fleet.column(name) for name in ("metric", "cutoff", "seconds")},
                     "stale_since": stale_since(
                         connection, owner, self._alias(connection, owner, LATEST), fleet.column("key")
-                    ),
+                    ).cast(pa.string()),
                 }
             )
             return table if where is None else (table, fleet.column("canonical"))

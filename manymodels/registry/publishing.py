@@ -10,7 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from manymodels.exceptions import ConflictError, RegistryError
-from manymodels.registry.columns import digests, storable
+from manymodels.registry.columns import digest_column, storable
 from manymodels.registry.connected import micros_now, whoami
 from manymodels.registry.database import Database
 from manymodels.registry.events import Events
@@ -161,7 +161,7 @@ class Publishing(Events):
         return self._db.read(work)
 
     def _fill_decisions(self, connection: sa.Connection, table: pa.Table) -> None:
-        columns = [digests(table.column("key_id").to_pylist()), table.column("promote").to_pylist()]
+        columns = [digest_column(table.column("key_id")), table.column("promote")]
         self._db.fill(connection, caller_decisions, columns)
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from manymodels.artifacts.trust import sign
 from manymodels.exceptions import ConflictError, NotFoundError, RegistryError
-from manymodels.registry.columns import digests, storable, storable_column
+from manymodels.registry.columns import digest_column, storable, storable_column
 from manymodels.registry.connected import CHAMPION, Connected, micros_now, run_record, run_select
 from manymodels.registry.database import Database
 from manymodels.registry.drivers import Driver
@@ -64,8 +64,8 @@ class RunLog(Connected):
         token = uuid.uuid4().hex
         incoming = [
             storable_column(keys.column("level")),
-            digests(keys.column("key_id").to_pylist()),
-            keys.column("canonical").to_pylist(),
+            digest_column(keys.column("key_id")),
+            keys.column("canonical"),
             storable_column(keys.column("display")),
         ]
         now = micros_now()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from manymodels.artifacts.code import ensure_code, import_from, trusted_code
 from manymodels.exceptions import DamagedError, NotFoundError, UsageError
-from manymodels.registry.columns import digests, hex_ids, looked_up
+from manymodels.registry.columns import digests, hex_ids, looked_up, repeated
 from manymodels.registry.connected import CHAMPION
 from manymodels.registry.fleets import as_of, failed_since, pointed_at, read_fleet, run_facts, stale_since
 from manymodels.registry.key_columns import KeyColumns
@@ -32,15 +32,16 @@ _SERVED = (
     "key_id", "level", "canonical", "display", "version", "run_id", "candidate", "metric", "cutoff", "segment", "sha256",
     "segment_row", "stale_since",
 )  # fmt: skip
+_SHARED = pa.dictionary(pa.int32(), pa.string())
 _HISTORY = pa.schema(
     [
         ("key_id", pa.string()),
         ("level", pa.string()),
         ("version", pa.int64()),
         ("content", pa.binary(16)),
-        ("job_hash", pa.string()),
-        ("code_hash", pa.string()),
-        ("candidate", pa.string()),
+        ("job_hash", _SHARED),
+        ("code_hash", _SHARED),
+        ("candidate", _SHARED),
         ("metric", pa.float64()),
         ("seconds", pa.float64()),
         ("cutoff", pa.int64()),
@@ -59,7 +60,8 @@ class Serving(KeyColumns):
         Returns:
             ``key_id``, ``level``, and of the newest published version ``version``, ``content``, ``job_hash``,
             ``code_hash``, ``candidate``, ``metric``, ``seconds``, ``cutoff`` (null without a version); and
-            ``failed_last``: whether the key's last attempt, in a run that is over, failed. Empty for a new model set.
+            ``failed_last``: whether the key's last attempt, in a run that is over, failed. Empty for a new model set. What many
+            keys share is dictionary-encoded.
 
         Raises:
             RegistryError: The database could not be used.
@@ -99,7 +101,7 @@ class Serving(KeyColumns):
         Returns:
             ``key_id``, ``level``, ``canonical``, ``display``, ``version``, ``run_id``, ``candidate``, ``metric``,
             ``cutoff``, ``segment``, ``sha256``, ``segment_row``, ``stale_since``: the run in which the key failed last,
-            where no newer version came after it.
+            where no newer version came after it. What many keys share is dictionary-encoded.
 
         Raises:
             UsageError: Both an alias and a run.
@@ -127,7 +129,7 @@ class Serving(KeyColumns):
                 if line.id in wanted:
                     self._check_signed(line)
                     paths[line.id], sums[line.id] = line.path, line.sha256.hex()
-            files_of = looked_up(fleet.column("segment"), paths, pa.string())
+            files_of = repeated(fleet.column("segment"), paths)
             gone = files_of.null_count
             if gone:
                 raise NotFoundError(
@@ -138,9 +140,9 @@ class Serving(KeyColumns):
             whole = {
                 **{name: fleet.column(name) for name in same},
                 "version": looked_up(fleet.column("run"), facts["number"], pa.int64()),
-                "run_id": looked_up(fleet.column("run"), facts["run_id"], pa.string()),
+                "run_id": repeated(fleet.column("run"), facts["run_id"]),
                 "segment": files_of,
-                "sha256": looked_up(fleet.column("segment"), sums, pa.string()),
+                "sha256": repeated(fleet.column("segment"), sums),
                 "stale_since": stale_since(
                     connection, owner, self._alias(connection, owner, LATEST), fleet.column("key")
                 ),
@@ -275,8 +277,8 @@ def _with_failures(newest: pa.Table, failed: pa.Table, facts: dict[str, dict[int
         {
             **same,
             "version": looked_up(newest.column("run"), facts["number"], kinds["version"]),
-            "job_hash": looked_up(newest.column("run"), facts["job_hash"], kinds["job_hash"]),
-            "code_hash": looked_up(newest.column("run"), facts["code_hash"], kinds["code_hash"]),
+            "job_hash": repeated(newest.column("run"), facts["job_hash"]),
+            "code_hash": repeated(newest.column("run"), facts["code_hash"]),
             "failed_last": pc.is_in(newest.column("key"), failed.column("key").combine_chunks()),
         }
     )

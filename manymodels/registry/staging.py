@@ -71,7 +71,8 @@ caller_decisions = _temporary(
     "caller_decisions", sa.Column("key_id", sa.LargeBinary), sa.Column("promote", sa.Boolean)
 )
 
-wanted = _temporary("wanted", sa.Column("key_id", sa.LargeBinary))
+# Keyed: SQLite would read it whole for every row that it is joined to.
+wanted = _temporary("wanted", sa.Column("key_id", sa.LargeBinary, primary_key=True))
 
 undoing = _temporary(
     "undoing", sa.Column("event", sa.Integer), sa.Column("key", sa.Integer), sa.Column("before", sa.Integer)

@@ -46,18 +46,19 @@ from manymodels.scoring.inputs import ScoreInputs, open_inputs
 from manymodels.scoring.parts import ScoreReceipt, finished_parts
 from manymodels.scoring.sinks import Sink, check_output
 from manymodels.scoring.staging import Claim, Staging, claims
-from manymodels.scoring.units import ladder_refs, scoring_units
+from manymodels.scoring.units import ladder_refs, plain, scoring_units
 from manymodels.scoring.unreadable import turned_text
 from manymodels.scoring.worker import ScoreWork, run_score_batch, warm_worker
 from manymodels.storage import Storage
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["ScoreRequest", "ScoreResult", "score"]
 
 _SECONDS_A_KEY = 2e-3
 _SECONDS_A_ROW = 2e-6
+_HASHED_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -205,15 +206,19 @@ def _paths(source: Any) -> list[str]:
     return list(source) if isinstance(source, list) else []
 
 
-def _fingerprint(units: pd.DataFrame, work: ScoreWork) -> str:
+def _fingerprint(units: pa.Table, work: ScoreWork) -> str:
     """Of everything that decides the content of an output: who is scored, with which rows, by which models."""
     import pandas as pd
 
-    rows = pd.util.hash_pandas_object(units, index=False).to_numpy().tobytes()
+    digest = blake2b(digest_size=16)
+    for start in range(0, units.num_rows, _HASHED_ROWS):
+        part = units.slice(start, _HASHED_ROWS).to_pandas()
+        digest.update(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes())
     facts = (
-        metadata.version("manymodels"), list(units.columns), work.score, work.key_fields, work.input_columns, work.class_type
+        metadata.version("manymodels"), units.column_names, work.score, work.key_fields, work.input_columns, work.class_type
     )  # fmt: skip
-    return blake2b(rows + repr(facts).encode(), digest_size=16).hexdigest()
+    digest.update(repr(facts).encode())
+    return digest.hexdigest()
 
 
 def _begin(
@@ -297,27 +302,26 @@ def _ladder(job: Job, served: Any) -> tuple[Any, list[list[str]]]:
     return ladder_refs(served, sources), levels
 
 
-def _reasons(registry: Registry, run: RunRecord) -> pd.DataFrame:
-    """Why keys of the run have no version of it."""
-    import pandas as pd
-
-    if not run.outcomes_path:
-        return pd.DataFrame({"key_id": pd.Series(dtype=str), "reason": pd.Series(dtype=str)})
+def _reasons(registry: Registry, run: RunRecord) -> pa.Table:
+    """``key_id`` and ``reason``: why keys of the run have no version of it."""
     import io
 
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    if not run.outcomes_path:
+        return pa.table({"key_id": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
+    without = (pc.field("level") == "") & pc.field("state").isin(["failed", "fallback", "skipped"])
     table = pq.read_table(
         io.BytesIO(registry.storage.read(run.outcomes_path)),
-        columns=["key_id", "level", "state", "reason", "message"],
-    ).to_pandas()
-    table = table[(table["level"] == "") & table["state"].isin(["failed", "fallback", "skipped"])]
-    text = (
-        table["state"].where(table["state"] != "failed", "failed in training")
-        + ": "
-        + table["reason"].astype(str)
+        columns=["key_id", "state", "reason"],
+        filters=without,
     )
-    return pd.DataFrame({"key_id": table["key_id"], "reason": text})
+    state = table.column("state")
+    named = pc.if_else(pc.equal(state, "failed"), "failed in training", state)
+    reason = pc.binary_join_element_wise(named, pc.fill_null(table.column("reason"), ""), ": ")
+    return pa.table({"key_id": table.column("key_id"), "reason": reason})
 
 
 def _work(
@@ -369,7 +373,7 @@ def _work(
 def _fan_out(
     job: Job,
     score_id: str,
-    units: pd.DataFrame,
+    units: pa.Table,
     batches: list[npt.NDArray[np.int64]] | None,
     work: ScoreWork,
     staging: Staging,
@@ -378,9 +382,6 @@ def _fan_out(
     warm: Callable[[], None],
 ) -> tuple[list[ScoreReceipt], float]:
     """Score the batches that have no part yet; ``batches`` is None where none was begun."""
-    import pyarrow as pa
-
-    table = pa.Table.from_pandas(units, preserve_index=False).replace_schema_metadata(None)
     receipts = {} if batches is None else finished_parts(staging.parts, work.plan)
     if batches is not None and len(receipts) == len(batches):
         return [receipts[number] for number in sorted(receipts)], 0.0
@@ -392,7 +393,7 @@ def _fan_out(
         progress.begin("scoring", sum(len(batches[number]) for number in left))
         chosen = [(number, batches[number]) for number in left]
         tasks = (
-            (f"{score_id}-{number}", BatchTask(score_id, number, table.take(places).combine_chunks(), work))
+            (f"{score_id}-{number}", BatchTask(score_id, number, plain(units.take(places)), work))
             for number, places in chosen
         )
 
@@ -411,10 +412,9 @@ def _fan_out(
         return [receipts[number] for number in sorted(receipts)], executor.startup_seconds
 
 
-def _packed(units: pd.DataFrame, work: ScoreWork, workers: int) -> list[npt.NDArray[np.int64]]:
+def _packed(units: pa.Table, work: ScoreWork, workers: int) -> list[npt.NDArray[np.int64]]:
     """Units by batch, numbered in the order of the keys, so that the output is sorted as a whole."""
-    given = units["input_rows"]
-    rows = given.where(given.notna(), work.score.horizon).to_numpy(dtype=np.float64)
+    rows = units.column("input_rows").fill_null(work.score.horizon).to_numpy().astype(np.float64)
     width = float((len(work.score.columns) + len(work.input_columns)) * VALUE_BYTES)
     packed = pack(
         _SECONDS_A_KEY + _SECONDS_A_ROW * rows,
@@ -429,7 +429,7 @@ def _finish(
     job: Job,
     request: ScoreRequest,
     score_id: str,
-    units: pd.DataFrame,
+    units: pa.Table,
     receipts: list[ScoreReceipt],
     sink: Sink,
     began: float,
@@ -438,11 +438,11 @@ def _finish(
     counts = {
         name: sum(receipt.counts[name] for receipt in receipts) for name in ("scored", "fallback", "failed")
     }
-    if sum(counts.values()) != len(units):
+    if sum(counts.values()) != units.num_rows:
         raise ManyModelsError(
-            f"{len(units):,} keys went in but {sum(counts.values()):,} are accounted for ({counts}); nothing was published"
+            f"{units.num_rows:,} keys went in but {sum(counts.values()):,} are accounted for ({counts}); nothing was published"
         )
-    gated = too_many(job.training.max_failed, counts["failed"], len(units))
+    gated = too_many(job.training.max_failed, counts["failed"], units.num_rows)
     reasons: dict[str, int] = {}
     for receipt in receipts:
         for reason, number in receipt.reasons.items():
@@ -450,7 +450,7 @@ def _finish(
     result = ScoreResult(
         score_id=score_id,
         state="failed_gate" if gated else "completed",
-        keys=len(units),
+        keys=units.num_rows,
         rows=sum(receipt.rows for receipt in receipts),
         seconds=0.0,
         startup_seconds=startup,

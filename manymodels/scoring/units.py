@@ -1,19 +1,26 @@
-"""Who is scored, with which rows, by which model: one row per key, made by joining tables."""
+"""Who is scored, with which rows, by which model: one row per key, made by looking up tables in each other.
+
+What many keys share (files, segments, checksums, reasons) is dictionary-encoded: a million keys fit a driver's memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from manymodels.partitioning.keys import cast_keys, key_ids, make_key
 from manymodels.partitioning.store import PartitionStore
 from manymodels.scoring.batch import SLICE, ModelRef, RungRef
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
-__all__ = ["ladder_refs", "scoring_units"]
+__all__ = ["ladder_refs", "plain", "scoring_units"]
+
+_NOBODY = "no model of this key"
+_UNSEEN = "a key that training never saw"
 
 
 def scoring_units(
@@ -25,9 +32,9 @@ def scoring_units(
     partition_by: Sequence[str],
     levels: Sequence[Sequence[str]],
     ladder: Sequence[RungRef],
-    reasons: pd.DataFrame,
+    reasons: pa.Table,
     version: int,
-) -> pd.DataFrame:
+) -> pa.Table:
     """One row per key to score.
 
     The keys are those of the input; without one, those of the newer history; without that, those that were trained on.
@@ -53,32 +60,41 @@ def scoring_units(
     Raises:
         DataError: A key column cannot be cast losslessly to the kind that training recorded.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     kinds = training_store.details.key_kinds
     lead = input_store or history_store or training_store
-    units = _keys(lead, partition_by, kinds)
+    keys = _keys(lead, partition_by, kinds)
+    ids = keys.column("key_id")
+    columns = {name: keys.column(name) for name in keys.column_names}
+    newest = {}
     for prefix, store in (("input", input_store), ("history", history_store), ("training", training_store)):
-        units = _with_slices(units, prefix, store, partition_by, kinds)
-    own = served.filter(pc.equal(served.column("level"), "")).to_pandas(types_mapper=_arrow_types)
-    units = units.merge(
-        own[["key_id", "segment", "sha256", "segment_row", "version", "cutoff", "stale_since"]],
-        on="key_id",
-        how="left",
-        sort=False,
+        slices = _slices(ids, store, lead, partition_by, kinds)
+        columns |= {f"{prefix}_{name}": slices.column(name) for name in SLICE}
+        newest[prefix] = slices.column("last_time")
+    own = served.filter(pc.equal(served.column("level"), ""))
+    place = pc.index_in(ids, own.column("key_id").combine_chunks())
+    for name in ("segment", "sha256", "segment_row", "version", "cutoff", "stale_since"):
+        columns[name] = own.column(name).take(place)
+    columns["why_none"] = _why_none(ids, columns["training_rows"], reasons)
+    lost = pc.if_else(
+        columns["segment"].is_null(), newest["training"], pa.scalar(None, newest["training"].type)
     )
-    units = units.merge(reasons, on="key_id", how="left", sort=False)
-    unseen = units["training_rows"].isna()
-    units["why_none"] = units["reason"].astype(object).where(units["reason"].notna(), "no model of this key")
-    units.loc[unseen, "why_none"] = "a key that training never saw"
-    newest = units["history_last_time"]
-    units["history_last"] = newest.where(
-        newest.notna(), units["training_last_time"].where(units["segment"].isna())
-    )
-    for place, columns in enumerate(levels):
-        units[f"rung_{place}"] = _rung_keys(units, lead, training_store, columns, ladder[place])
-    units["run_version"] = version
-    return units.drop(columns=["reason", "history_last_time", "training_last_time", "input_last_time"])
+    columns["history_last"] = pc.coalesce(newest["history"], lost)
+    for number, level in enumerate(levels):
+        columns[f"rung_{number}"] = _rung_keys(ids, lead, training_store, level, ladder[number])
+    columns["run_version"] = pa.repeat(version, len(ids))
+    return pa.table(columns)
+
+
+def plain(units: pa.Table) -> pa.Table:
+    """The units of a batch as they travel: without dictionaries, which have the values of the whole fleet."""
+    import pyarrow as pa
+
+    kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in units.schema]
+    schema = pa.schema(list(zip(units.column_names, kinds, strict=True)))
+    return units.cast(schema).combine_chunks()
 
 
 def ladder_refs(served: pa.Table, sources: Sequence[str]) -> tuple[RungRef, ...]:
@@ -93,60 +109,79 @@ def ladder_refs(served: pa.Table, sources: Sequence[str]) -> tuple[RungRef, ...]
     return tuple(RungRef(source, models[source]) for source in sources)
 
 
-def _keys(store: PartitionStore, partition_by: Sequence[str], kinds: Any) -> pd.DataFrame:
-    """The store's keys in its order, cast to the kinds that training recorded."""
+def _keys(store: PartitionStore, partition_by: Sequence[str], kinds: Any) -> pa.Table:
+    """``key_id`` and ``key:<column>`` of the store's keys in its order, cast to the kinds that training recorded."""
     names = [f"key:{column}" for column in partition_by]
-    table = store.manifest.select(names).rename_columns(list(partition_by))
-    table = cast_keys(table, list(partition_by), kinds)
-    frame = table.rename_columns(names).to_pandas(types_mapper=_arrow_types)
-    frame.insert(0, "key_id", key_ids(table, list(partition_by)).to_pylist())
-    return frame
+    found = store.manifest.select(names).rename_columns(list(partition_by))
+    table = cast_keys(found, list(partition_by), kinds)
+    ids = store.manifest.column("key_id") if table is found else key_ids(table, list(partition_by))
+    return table.rename_columns(names).add_column(0, "key_id", ids)
 
 
-def _with_slices(
-    units: pd.DataFrame, prefix: str, store: PartitionStore | None, partition_by: Sequence[str], kinds: Any
-) -> pd.DataFrame:
+def _slices(
+    ids: pa.ChunkedArray,
+    store: PartitionStore | None,
+    lead: PartitionStore,
+    partition_by: Sequence[str],
+    kinds: Any,
+) -> pa.Table:
+    """Where a store has each key's rows, and the last time of them; null where there are none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     names = [*SLICE, "last_time"]
     if store is None:
-        return units.assign(**{f"{prefix}_{name}": None for name in names})
-    table = store.manifest.select(names).rename_columns([f"{prefix}_{name}" for name in names])
-    slices = table.to_pandas(types_mapper=_arrow_types)
-    slices.insert(0, "key_id", _keys(store, partition_by, kinds)["key_id"].to_numpy())
-    return units.merge(slices, on="key_id", how="left", sort=False)
+        return pa.table({name: pa.nulls(len(ids), pa.int64()) for name in names})
+    table = store.manifest.select(names)
+    table = table.set_column(0, "file", table.column("file").dictionary_encode())
+    if store is lead:
+        return table
+    theirs = _keys(store, partition_by, kinds).column("key_id")
+    return table.take(pc.index_in(ids, theirs.combine_chunks()))
+
+
+def _why_none(ids: pa.ChunkedArray, training_rows: pa.ChunkedArray, reasons: pa.Table) -> pa.DictionaryArray:
+    """Why each key has no model of its own, should it have none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = reasons.column("reason").dictionary_encode().combine_chunks()
+    place = pc.index_in(ids, reasons.column("key_id").combine_chunks())
+    codes = pc.fill_null(texts.indices.take(place), -2)
+    codes = pc.if_else(training_rows.is_null(), -1, codes).to_numpy()
+    known = [*texts.dictionary.to_pylist(), _NOBODY, _UNSEEN]  # -2 and -1 are the places of the last two
+    return pa.DictionaryArray.from_arrays(pa.array(codes % len(known), pa.int32()), known)
 
 
 def _rung_keys(
-    units: pd.DataFrame, lead: PartitionStore, training: PartitionStore, columns: Sequence[str], rung: RungRef
-) -> list[str | None]:
-    """The key of the rung's model for each unit."""
+    ids: pa.ChunkedArray,
+    lead: PartitionStore,
+    training: PartitionStore,
+    columns: Sequence[str],
+    rung: RungRef,
+) -> pa.Array:
+    """The key of the rung's model for each unit; null where none is known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if not columns:
-        only = next(iter(rung.models), None)
-        return [only] * len(units)
+        return pa.repeat(pa.scalar(next(iter(rung.models), None), pa.string()), len(ids)).dictionary_encode()
     names = [f"level:{column}" for column in columns]
-    found: dict[str, tuple[Any, ...]] = {}
     # What the scored rows say of a key goes before what training saw.
-    for store, ids in (
-        (training, training.manifest.column("key_id").to_pylist()),
-        (lead, units["key_id"].tolist()),
-    ):
-        if all(name in store.manifest.column_names for name in names):
-            values = zip(*(store.manifest.column(name).to_pylist() for name in names), strict=True)
-            found.update(zip(ids, values, strict=True))
-    made: dict[tuple[Any, ...], str] = {}
-    keys: list[str | None] = []
-    for key_id in units["key_id"]:
-        value = found.get(key_id)
-        if value is None:
-            keys.append(None)
-            continue
-        if value not in made:
-            made[value] = make_key(value, level=rung.source).key_id
-        keys.append(made[value])
-    return keys
-
-
-def _arrow_types(kind: pa.DataType) -> Any:
-    """Arrow-backed columns keep integers with nulls, dates and decimals as they are."""
-    import pandas as pd
-
-    return pd.ArrowDtype(kind)
+    if set(names) <= set(lead.manifest.column_names):
+        values, seen = lead.manifest.select(names), np.ones(len(ids), dtype=bool)
+    else:
+        place = pc.index_in(ids, training.manifest.column("key_id").combine_chunks())
+        values = training.manifest.select(names).take(place)
+        seen = place.is_valid().to_numpy()
+    codes = np.zeros(len(ids), np.int64)
+    for column in values.columns:
+        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+        _, codes = np.unique(
+            codes * len(encoded.dictionary) + encoded.indices.to_numpy(), return_inverse=True
+        )
+    _, first = np.unique(codes, return_index=True)
+    made = [
+        make_key(line.values(), level=rung.source).key_id for line in values.take(pa.array(first)).to_pylist()
+    ]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=~seen), made)

@@ -148,24 +148,33 @@ def _differing(was: Any, now: Any) -> list[str]:
 
 
 def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress, began: float) -> RunResult:
+    with RunOutcomes(registry.storage, script) as outcomes:
+        return _carry_out(job, registry, script, outcomes, progress, began)
+
+
+def _carry_out(
+    job: Job,
+    registry: Registry,
+    script: RunScript,
+    outcomes: RunOutcomes,
+    progress: Progress,
+    began: float,
+) -> RunResult:
     run_id = script.run_id
-    outcomes = RunOutcomes(registry.storage, script)
     outcomes.load(registry.journalled(run_id))
     startup = 0.0
     try:
-        tasks = [task for task in script.tasks() if task.batch not in outcomes.batches]
-        if tasks and not outcomes.stopped_early:
+        left = [batch for batch in range(script.batches) if batch not in outcomes.batches]
+        if left and not outcomes.stopped_early:
             with open_executor(
-                _target(job, tasks),
+                _target(job, len(left)),
                 storage_root=registry.storage.root,
                 warm=partial(warm_worker, script.work),
             ) as executor:
                 startup = executor.startup_seconds
                 if executor.dashboard:
                     progress.say(f"Dask dashboard: {executor.dashboard}")
-                progress.begin(
-                    "training", sum(task.keys.num_rows for task in tasks if task.settings.rung is None)
-                )
+                progress.begin("training", sum(script.size(batch) for batch in left))
                 deadline = job.training.deadline
                 with Watch(
                     run_id,
@@ -175,7 +184,7 @@ def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress
                     deadline=None if deadline is None else deadline - (time.perf_counter() - began),
                     beat=lambda: registry.touch(run_id),
                 ) as watch:
-                    _fan_out(tasks, executor, registry, outcomes, progress, watch)
+                    _fan_out(script, left, executor, registry, outcomes, progress, watch)
         result = _publish(job, registry, script, outcomes, began, startup)
     except (KeyboardInterrupt, RunInterrupted) as stop:
         reason = stop.message if isinstance(stop, RunInterrupted) else _BY_USER
@@ -205,27 +214,28 @@ def _end(registry: Registry, run_id: str, state: RunState, reason: str) -> None:
         registry.end_run(run_id, state, reason)
 
 
-def _target(job: Job, tasks: list[BatchTask]) -> ComputeSpec:
+def _target(job: Job, batches: int) -> ComputeSpec:
     """The job's compute target; no more local workers than there are batches."""
     spec = job.compute
     if spec.target != "local":
         return spec
     wanted = spec.workers if isinstance(spec.workers, int) else os.cpu_count() or 1
-    return spec.model_copy(update={"workers": min(wanted, len(tasks))})
+    return spec.model_copy(update={"workers": min(wanted, batches)})
 
 
 def _fan_out(
-    tasks: list[BatchTask],
+    script: RunScript,
+    left: list[int],
     executor: Executor,
     registry: Registry,
     outcomes: RunOutcomes,
     progress: Progress,
     watch: Watch,
 ) -> None:
-    run_id = tasks[0].run_id
+    run_id = script.run_id
 
     def feed() -> Iterator[tuple[str, BatchTask]]:
-        for task in tasks:
+        for task in script.tasks(left):
             if watch.stopping.is_set():
                 return
             yield task_name(task), task

@@ -83,9 +83,10 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
     manifest = resolved.store.manifest
     scope = _scope(job, resolved, registry, selection or Selection())
     history = registry.history(job.name)
-    versioned = history.filter(pc.is_valid(history.column("version")))
-    known = [level for level in versioned.column("level").to_pylist() if level]
-    keys = history.filter(pc.equal(history.column("level"), ""))
+    of_keys = pc.equal(history.column("level"), "")
+    rungs = history.filter(pc.invert(of_keys))
+    known = rungs.filter(pc.is_valid(rungs.column("version"))).column("level").to_pylist()
+    keys = history.filter(of_keys) if rungs.num_rows else history
     plan = make_plan(
         manifest,
         keys,

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,19 +112,33 @@ class RunScript:
             found = found.append_column(INCUMBENT, self.plan.column(INCUMBENT).take(places))
         return found.combine_chunks()
 
-    def tasks(self) -> Iterator[BatchTask]:
-        """The run's batches: the scouts, then longest first as packed; the rungs' last."""
+    @cached_property
+    def _members(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows of the plan that train, by batch and ascending, and where each batch's begin (with the last's end)."""
         batch = self.plan.column("batch").to_numpy(zero_copy_only=False)
         training = np.flatnonzero(~np.isnan(batch))
         numbers = batch[training].astype(np.int64)
         order = np.argsort(numbers, kind="stable")
-        bounds = np.searchsorted(numbers[order], np.arange(self.key_batches + 1))
-        for number in range(self.key_batches):
-            rows = np.sort(training[order[bounds[number] : bounds[number + 1]]])
-            yield BatchTask(self.run_id, number, self.keys(rows), self.work)
-        for place, task in enumerate(self.rungs):
-            work = replace(self.work, rung=task.rung)
-            yield BatchTask(self.run_id, self.key_batches + place, task.keys, work)
+        return training[order], np.searchsorted(numbers[order], np.arange(self.key_batches + 1))
+
+    def size(self, batch: int) -> int:
+        """Keys of a batch; none for a rung's."""
+        _, bounds = self._members
+        return int(bounds[batch + 1] - bounds[batch]) if batch < self.key_batches else 0
+
+    def tasks(self, batches: Iterable[int]) -> Iterator[BatchTask]:
+        """Some batches, each made when it is asked for.
+
+        Batches are numbered as they should be done: the scouts, then longest first as packed; the rungs' last.
+        """
+        members, bounds = self._members
+        for number in batches:
+            if number < self.key_batches:
+                keys = self.keys(members[bounds[number] : bounds[number + 1]])
+                yield BatchTask(self.run_id, number, keys, self.work)
+            else:
+                task = self.rungs[number - self.key_batches]
+                yield BatchTask(self.run_id, number, task.keys, replace(self.work, rung=task.rung))
 
 
 def write_script(prepared: Prepared) -> RunScript:
@@ -145,12 +160,13 @@ def write_script(prepared: Prepared) -> RunScript:
     batch = np.full(len(plan.table), -1, dtype=np.int64)
     for number, places in enumerate(packed):
         batch[training[places]] = number
-    action = plan.table["action"].astype(str)
+    action = plan.table["action"].cat
+    states = pa.array([_SETTLED.get(name) for name in action.categories], pa.string())
     table = pa.table(
         {
             "key_id": pa.array(plan.table["key_id"], pa.string()),
-            "state": pa.array(action.map(_SETTLED), pa.string(), from_pandas=True),
-            "reason": pa.array(plan.table["reason"].astype(str), pa.string()),
+            "state": states.take(pa.array(action.codes)),
+            "reason": pa.array(plan.table["reason"]),
             "batch": pa.array(batch, pa.int64(), mask=batch < 0),
         }
     )

@@ -26,7 +26,7 @@ from manymodels.partitioning.split import split
 from manymodels.partitioning.store import PartitionStore
 from manymodels.records import AttemptFailure, KeyOutcome, Rows, SegmentInfo
 from manymodels.scoring.batch import KeyScores, ScorePayload, ScoreSettings, score_batch
-from manymodels.scoring.units import ladder_refs, scoring_units
+from manymodels.scoring.units import ladder_refs, plain, scoring_units
 from manymodels.storage import Storage
 
 KEYS = ("a", "b", "c", "d")
@@ -144,7 +144,7 @@ def test_a_key_is_served_by_the_first_that_works(
         partition_by=["key"],
         levels=[["region"] if rung == "level:region" else [] for rung in ladder],
         ladder=refs,
-        reasons=pd.DataFrame({"key_id": pd.Series(dtype=str), "reason": pd.Series(dtype=str)}),
+        reasons=pa.table({"key_id": pa.array([], pa.string()), "reason": pa.array([], pa.string())}),
         version=1,
     )
     spec = FitSpec(task="regression", partition_by=("key",), target="y", features=("x",))
@@ -172,8 +172,9 @@ def test_a_key_is_served_by_the_first_that_works(
         }
         for key in KEYS
     }
-    table = pa.Table.from_pandas(units, preserve_index=False)
-    results = [r for r in score_batch(ScorePayload(batch, table, blamed)) if not isinstance(r, Started)]
+    results = [
+        r for r in score_batch(ScorePayload(batch, plain(units), blamed)) if not isinstance(r, Started)
+    ]
     assert sorted(result.key_id for result in results) == sorted(make_key([key]).key_id for key in KEYS)
     by_key: dict[str, KeyScores] = {result.key_id: result for result in results}
     for key in KEYS:

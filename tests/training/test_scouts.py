@@ -23,24 +23,23 @@ def outcomes(trained: int = 0, failed: int = 0) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("limit", "planned", "batches", "stops"),
+    ("limit", "planned", "first", "trained_beside", "stops"),
     [
-        (0.01, 1_000, [outcomes(failed=SCOUTS)], True),
-        (0.01, 1_000, [outcomes(failed=SCOUTS), outcomes(failed=3)], True),
-        (0.01, 1_000, [outcomes(failed=SCOUTS), outcomes(trained=1, failed=300)], False),
-        (0.01, 1_000, [outcomes(trained=1, failed=SCOUTS - 1), outcomes(failed=300)], False),
-        (0.01, FEW, [outcomes(failed=SCOUTS)], False),
-        (0, 1_000, [outcomes(failed=SCOUTS)], True),
-        (499, 1_000, [outcomes(failed=SCOUTS)], True),
-        (500, 1_000, [outcomes(failed=SCOUTS)], False),
-        (0.49, 1_000, [outcomes(failed=SCOUTS)], True),
-        (0.5, 1_000, [outcomes(failed=SCOUTS)], False),
+        (0.01, 1_000, outcomes(failed=SCOUTS), False, True),
+        (0.01, 1_000, outcomes(failed=SCOUTS), True, False),
+        (0.01, 1_000, outcomes(trained=1, failed=SCOUTS - 1), False, False),
+        (0.01, FEW, outcomes(failed=SCOUTS), False, False),
+        (0, 1_000, outcomes(failed=SCOUTS), False, True),
+        (499, 1_000, outcomes(failed=SCOUTS), False, True),
+        (500, 1_000, outcomes(failed=SCOUTS), False, False),
+        (0.49, 1_000, outcomes(failed=SCOUTS), False, True),
+        (0.5, 1_000, outcomes(failed=SCOUTS), False, False),
     ],
 )
 def test_a_run_stops_when_all_scouts_fail(
-    limit: float, planned: int, batches: list[pa.Table], stops: bool
+    limit: float, planned: int, first: pa.Table, trained_beside: bool, stops: bool
 ) -> None:
-    assert bool(failed_scouts(limit, planned, batches)) == stops
+    assert bool(failed_scouts(limit, planned, first, trained_beside=trained_beside)) == stops
 
 
 def test_scouts_are_a_seeded_sample_of_a_few_row_groups() -> None:
