@@ -255,6 +255,7 @@ class KeyOutcome:
         metric: The winner's value on the job's metric.
         baseline: The naive baseline's, on the same splits.
         skill: How much better the winner is (see ``evaluation.metrics.skill_scores``).
+        champion_metric: What the configuration of the key's champion has on the same splits; None where it was not judged.
         scores: The leaderboard, best first.
         backtests: What the job's ``evaluation.keep`` asks for.
         codec: How ``artifact`` is encoded.
@@ -275,6 +276,7 @@ class KeyOutcome:
     metric: float | None = None
     baseline: float | None = None
     skill: float | None = None
+    champion_metric: float | None = None
     scores: tuple[CandidateScore, ...] = ()
     backtests: tuple[Backtest, ...] = field(default=(), repr=False)
     codec: str = ""
@@ -367,6 +369,7 @@ OUTCOME_COLUMNS: dict[str, str] = {
     "metric": "float64",  # the winner's, null when not evaluated
     "baseline": "float64",  # the naive baseline's on the same splits
     "skill": "float64",
+    "champion_metric": "float64",  # of the configuration that the key's champion is of, on the same splits
     "scores": "list<struct<candidate: string, metric: float64, seconds: float64, error: string>>",
     "rows": "int64",
     "cutoff": "int64",

@@ -101,7 +101,8 @@ worse. There is none where the baseline is perfect itself, or has no value, or f
 better. `baseline` and `skill` are in `run.outcomes()`; the fleet's skill in the report is that of the fleet's mean metric and
 mean baseline.
 
-Interval coverage is not a metric to compete on (a wide interval covers everything); the report measures it on kept backtests.
+`coverage` says how honest intervals are, and nothing of how wide: candidates had better compete on another metric. The report
+and `manymodels monitor` measure the share itself, and `run.backtests(sql=…)` does it key by key.
 `pinball` is the metric that rewards intervals that cover and are narrow (Koenker and Bassett, Econometrica 46, 1978).
 """
 

@@ -32,8 +32,8 @@ def baseline_values(splits: Sequence[Split], spec: FitSpec, metric: Metric) -> t
 def _value(split: Split, spec: FitSpec, metric: Metric) -> float | None:
     try:
         if spec.task == "forecast":
-            # Intervals cost time, and only one metric looks at them.
-            levels = spec.levels if metric.name == "pinball" else ()
+            # Intervals cost time, and few metrics look at them.
+            levels = spec.levels if metric.name in ("pinball", "coverage") else ()
             predictions: Predictions = naive_ahead(
                 split.training, split.steps, spec.season_length, non_negative=spec.non_negative, levels=levels
             )

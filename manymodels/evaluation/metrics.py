@@ -222,6 +222,19 @@ def _pinball(held: HeldOut) -> Measured:
     return sum(losses) / len(losses)
 
 
+def _coverage(held: HeldOut) -> Measured:
+    if not held.spec.levels:
+        return "coverage needs `forecast.levels`"
+    gaps = []
+    for level in held.spec.levels:
+        low, high = (held.predictions[column] for column in interval_columns(level))
+        if np.isnan(low).any() or np.isnan(high).any():
+            return f"a bound of the {level:g} % interval is no number"
+        inside = (held.actual >= low) & (held.actual <= high)
+        gaps.append(abs(_mean(inside.astype(np.float64)) - level / 100))
+    return sum(gaps) / len(gaps)
+
+
 def _places(held: HeldOut, values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     """Classes as their places in ``spec.classes``; -1 for what is none of them."""
     places = {value: place for place, value in enumerate(held.spec.classes)}
@@ -346,6 +359,14 @@ METRICS: dict[str, Metric] = {
             False,
             ("forecast",),
             "mean over the bounds of all levels; Koenker and Bassett, Econometrica 46 (1978)",
+        ),
+        Metric(
+            "coverage",
+            _coverage,
+            False,
+            ("forecast",),
+            "how far the share of outcomes inside an interval is from its level, mean over the levels; "
+            "Christoffersen, Evaluating Interval Forecasts, Int. Economic Review 39 (1998)",
         ),
         Metric("r2", _r2, True, ("regression",), _SKLEARN + "r2_score"),
         Metric("logloss", _logloss, False, ("classification",), _SKLEARN + "log_loss"),

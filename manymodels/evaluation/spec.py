@@ -49,8 +49,8 @@ class EvaluationSpec(Spec):
 
     metric: str | None = None
     """Null takes the task's: forecast mase; regression and ranking rmse; classification logloss; anomaly none. Forecast:
-    mase smape mae rmse wape rmsse pinball; regression: rmse mae r2; classification: logloss roc_auc f1 accuracy; ranking:
-    rmse ndcg; or `module:function`."""
+    mase smape mae rmse wape rmsse pinball coverage; regression: rmse mae r2; classification: logloss roc_auc f1 accuracy;
+    ranking: rmse ndcg; or `module:function`."""
     backtest: BacktestSpec = BacktestSpec()
     """Forecasts only."""
     holdout: Fraction = 0.2

@@ -75,6 +75,7 @@ class FitSettings:
         max_rows: How many rows of a key are fitted; None is all.
         min_gain: By how much a candidate must beat the one that the key's champion is of, where that is known.
         selection: What else may become a key's model.
+        champions: What champions are of that is no candidate any more: judged beside the winner, never chosen.
     """
 
     storage_root: str
@@ -89,6 +90,7 @@ class FitSettings:
     max_rows: RowLimit | None = None
     min_gain: float = 0.0
     selection: SelectionSpec = field(default_factory=SelectionSpec)
+    champions: tuple[CandidateSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None
         "columns": fit.columns,
         "candidates": [candidate.model_dump(mode="json") for candidate in fit.candidates],
         "metric": fit.metric,
+        "champions": [champion.model_dump(mode="json") for champion in fit.champions],
         "code": None if fit.code is None else asdict(fit.code),
         "isolated": settings.isolated,
         "higher_is_better": settings.higher_is_better,
@@ -199,6 +202,7 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         max_rows=RowLimit.of(job),
         min_gain=job.promotion.min_gain,
         selection=job.selection,
+        champions=tuple(CandidateSpec.model_validate(fields) for fields in content.get("champions", ())),
     )
     return RunSettings(
         job=job,

@@ -7,7 +7,7 @@ where it made no move, the champion was kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,13 +20,18 @@ from manymodels.registry.schema import alias_events, alias_moves, alias_names, r
 __all__ = ["decisions_of"]
 
 
-def decisions_of(connection: sa.Connection, model_set: int, key: int) -> list[AliasDecision]:
+Judged = Callable[[str], float | None]
+"""From the path of a run's outcomes to what the champion's configuration had on the run's windows."""
+
+
+def decisions_of(connection: sa.Connection, model_set: int, key: int, judged: Judged) -> list[AliasDecision]:
     """The decisions on a key, newest first.
 
     Args:
         connection: In a transaction.
         model_set: The registry's own id of the model set.
         key: The registry's own id of the key.
+        judged: Looks into a run's outcomes for the key.
     """
     mine = sa.select(versions.c.run, versions.c.metric).where(versions.c.key == key)
     metrics = {line.run: line.metric for line in connection.execute(mine)}
@@ -45,6 +50,7 @@ def decisions_of(connection: sa.Connection, model_set: int, key: int) -> list[Al
             alias_events.c.run,
             alias_names.c.name,
             runs.c.job,
+            runs.c.outcomes_path,
         )
         .select_from(
             alias_events.outerjoin(alias_names, alias_names.c.id == alias_events.c.alias).outerjoin(
@@ -55,11 +61,15 @@ def decisions_of(connection: sa.Connection, model_set: int, key: int) -> list[Al
         .order_by(alias_events.c.id)
     )
     numbers = run_facts(connection, model_set, "number")["number"]
-    return list(_decisions(events, metrics, moved, numbers))[::-1]
+    return list(_decisions(events, metrics, moved, numbers, judged))[::-1]
 
 
 def _decisions(
-    events: Any, metrics: dict[int, float | None], moved: dict[tuple[int, int], int], numbers: dict[int, int]
+    events: Any,
+    metrics: dict[int, float | None],
+    moved: dict[tuple[int, int], int],
+    numbers: dict[int, int],
+    judged: Judged,
 ) -> Iterator[AliasDecision]:
     newest: int | None = None  # of the key's versions published so far, by run
     decided: dict[int, int] = {}  # by alias
@@ -80,6 +90,7 @@ def _decisions(
             continue
         job = json.loads(event.job)
         promotion = job.get("promotion", {})
+        there = judged(event.outcomes_path) if champion is not None and event.run == newest else None
         yield AliasDecision(
             event=event.id,
             alias=event.name,
@@ -87,7 +98,7 @@ def _decisions(
             challenger=numbers[newest],
             champion=None if champion is None else numbers[champion],
             challenger_metric=metrics[newest],
-            champion_metric=None if champion is None else metrics.get(champion),
+            champion_metric=None if champion is None else metrics.get(champion) if there is None else there,
             promoted=taken,
             rule=promotion.get("rule", "better"),
             min_gain=promotion.get("min_gain", 0.0),

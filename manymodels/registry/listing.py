@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from manymodels.exceptions import NotFoundError
@@ -33,6 +34,7 @@ from manymodels.registry.schema import (
 )
 from manymodels.registry.signatures import common_form
 from manymodels.registry.staging import wanted
+from manymodels.storage import Storage
 
 __all__ = ["MANY", "Listing"]
 
@@ -185,8 +187,11 @@ class Listing(KeyColumns):
                 )[0].as_py(),
                 versions=tuple(_versions(connection, owner, key.id)),
                 moves=tuple(_moves_of(connection, owner, key.id)),
-                decisions=tuple(decisions_of(connection, owner, key.id)),
+                decisions=tuple(decisions_of(connection, owner, key.id, judged)),
             )
+
+        def judged(outcomes_path: str) -> float | None:
+            return _champion_metric(self.storage, outcomes_path, key_id) if level == "" else None
 
         return self._db.read(work)
 
@@ -320,6 +325,19 @@ def _few(signatures: Iterable[Signature]) -> list[Signature]:
             ]
         found += lines
     return sorted(found, key=lambda line: -line.count)
+
+
+def _champion_metric(storage: Storage, path: str, key_id: str) -> float | None:
+    """What a run's outcomes say of the configuration of a key's champion; None where they are gone, or say nothing."""
+    if not path or not storage.exists(path):
+        return None
+    file = pq.ParquetFile(pa.BufferReader(storage.read(path)))
+    if "champion_metric" not in file.schema_arrow.names:  # of an older version
+        return None
+    table = file.read(["key_id", "level", "champion_metric"])
+    mine = pc.and_(pc.equal(table.column("key_id"), key_id), pc.equal(table.column("level"), ""))
+    values: list[float | None] = table.filter(mine).column("champion_metric").to_pylist()
+    return values[0] if values else None
 
 
 def _versioned(fleet: pa.Table, numbers: dict[int, Any], evaluations: dict[int, Any], side: str) -> pa.Table:

@@ -197,7 +197,12 @@ def _moves(
         joined = joined.outerjoin(
             caller_decisions, sa.and_(caller_decisions.c.key_id == keys.c.key_id, keys.c.level == "")
         )
-        wins = sa.func.coalesce(caller_decisions.c.promote, wins)
+        # The same value on the same rows is a tie, whatever configuration it is of.
+        tied = sa.and_(
+            current.c.run.is_not(None), new.c.metric == old.c.metric, new.c.content == old.c.content
+        )
+        decided = sa.and_(caller_decisions.c.promote, sa.not_(sa.func.coalesce(tied, sa.false())))
+        wins = sa.case((caller_decisions.c.promote.is_(None), wins), else_=decided)
     wins = sa.or_(keys.c.level != "", wins)
     if promotion.as_of is not None:
         wins = sa.and_(wins, _no_older(current, old, alias, promotion.as_of))

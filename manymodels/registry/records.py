@@ -184,7 +184,8 @@ class AliasDecision:
         challenger: The version decided on.
         champion: The version that had the alias; None when none had.
         challenger_metric: Of its own evaluation; None when it has none.
-        champion_metric: The same of the champion.
+        champion_metric: Of the champion's configuration on the challenger's windows, where the run judged it; else of its own
+            evaluation.
         promoted: Whether the challenger took the alias; else the champion kept it.
         rule: ``better`` or ``always``.
         min_gain: How much better the rule wants, relative to the champion's metric.

@@ -342,7 +342,8 @@ def _work(
         storage_root=run.fit.storage_root,
         spec=spec,
         input=None if inputs.rows is None else inputs.rows.fingerprint,
-        history=None if inputs.history is None else inputs.history.fingerprint,
+        # Without newer history, older models go on over the rows of the run (``scoring_units``).
+        history=(inputs.history or run.store).fingerprint if inputs.rows is None or inputs.history else None,
         training=run.store.fingerprint,
         columns=inputs.model_columns,
         history_columns=tuple(c for c in run.fit.columns if c not in job.data.partition_by),

@@ -37,7 +37,9 @@ def scoring_units(
 ) -> pa.Table:
     """One row per key to score.
 
-    The keys are those of the input; without one, those of the newer history; without that, those that were trained on.
+    The keys are those of the input; without one, those of the newer history; without that, those that were trained on. A
+    forecast that makes its own rows starts after the key's last one: a model that is older than the training rows (a champion
+    that was not replaced, or was put back) goes on over them.
 
     Args:
         served: ``Registry.served``: the models of the alias or run.
@@ -77,6 +79,12 @@ def scoring_units(
     place = pc.index_in(ids, own.column("key_id").combine_chunks())
     for name in ("segment", "sha256", "segment_row", "version", "cutoff", "stale_since"):
         columns[name] = own.column(name).take(place)
+    if input_store is None and history_store is None:
+        behind = pc.fill_null(pc.less(columns["cutoff"], newest["training"]), fill_value=False)
+        for name in SLICE:
+            whole = columns[f"training_{name}"]
+            columns[f"history_{name}"] = pc.if_else(behind, whole, pa.scalar(None, whole.type))
+        newest["history"] = pc.if_else(behind, newest["training"], pa.scalar(None, newest["training"].type))
     columns["why_none"] = _why_none(ids, columns["training_rows"], reasons)
     lost = pc.if_else(
         columns["segment"].is_null(), newest["training"], pa.scalar(None, newest["training"].type)

@@ -47,6 +47,7 @@ class KeyFit:
         metric: The winner's value: the mean over the splits on which all candidates have one.
         baseline: The naive baseline's, on the same splits.
         skill: How much better the winner is; see ``skill_scores``.
+        judged: Numbers of the splits that ``metric`` is the mean over.
         scores: The leaderboard, best first, failed candidates last.
         backtests: What was predicted of held-out rows, as ``evaluation.keep`` asks.
         failure: Of the first listed candidate that failed, when failed.
@@ -63,6 +64,7 @@ class KeyFit:
     metric: float | None = None
     baseline: float | None = None
     skill: float | None = None
+    judged: tuple[int, ...] = ()
     scores: tuple[CandidateScore, ...] = ()
     backtests: tuple[Backtest, ...] = ()
     failure: AttemptFailure | None = None
@@ -230,6 +232,7 @@ def fit_key(
             metric=entry.metric,
             baseline=baseline,
             skill=None if metric is None else metric.skill(entry.metric, baseline),
+            judged=tuple(splits[place].number for place in _judged_on(entry, shared)),
             scores=_leaderboard(entries, metric),
             backtests=_kept(entries if evaluation.keep == "all" else [entry], splits, rows, spec)
             if evaluation.keep != "none"
@@ -304,10 +307,16 @@ def _baseline(
     """The naive baseline's mean over the splits that the winner's is over."""
     if winner.metric is None or winner.evaluation is None:
         return None
-    places = shared or [place for place, value in enumerate(winner.evaluation.values) if value is not None]
-    values = baseline_values([splits[place] for place in places], spec, metric)
+    values = baseline_values([splits[place] for place in _judged_on(winner, shared)], spec, metric)
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _judged_on(winner: _Entry, shared: Sequence[int]) -> Sequence[int]:
+    """The places of the splits that the winner's metric is the mean over."""
+    if winner.metric is None or winner.evaluation is None:
+        return ()
+    return shared or [place for place, value in enumerate(winner.evaluation.values) if value is not None]
 
 
 def _kept(

@@ -19,7 +19,7 @@ from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumn
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.selection.incumbents import stays
 
-__all__ = ["PanelChoice", "Winners", "fit_panel"]
+__all__ = ["PanelChoice", "Winners", "fit_panel", "split_means"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +104,9 @@ def fit_panel(
             theirs = tried[number] & ~alone
             held = [split.only(theirs[split.places]) for split in splits]
             evaluations.append(_evaluated(trainer, held, seeds, spec, metric))
-            means[number] = _means(evaluations[-1].values, asked)
+            means[number] = split_means(evaluations[-1].values, asked)
             seconds[number] += time.perf_counter() - began
-        baseline = _means(panel_baselines(splits, seeds, spec, metric), asked)
+        baseline = split_means(panel_baselines(splits, seeds, spec, metric), asked)
         badness = np.where(tried, -means if metric.higher_is_better else means, np.inf)
         complete = ~np.isnan(badness).any(axis=0) & ~alone
         chosen = np.where(complete, np.where(complete, badness, 0.0).argmin(axis=0), -1)
@@ -137,8 +137,13 @@ def _evaluated(
     return evaluate_panel(trainer, splits, seeds, spec, metric)
 
 
-def _means(values: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
-    """The mean over each key's splits; NaN where one has no value, or there is none. Shape (keys,)."""
+def split_means(values: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
+    """The mean over each key's splits; NaN where one has no value, or there is none. Shape (keys,).
+
+    Args:
+        values: Of a metric. Shape (splits, keys).
+        asked: Which keys have which split.
+    """
     usable = asked.any(axis=0) & ~(asked & np.isnan(values)).any(axis=0)
     found = np.full(asked.shape[1], np.nan)
     sums, counts = np.where(asked, values, 0.0).sum(axis=0), asked.sum(axis=0)

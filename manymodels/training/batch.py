@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -139,6 +139,7 @@ def incumbents_of(keys: pa.Table) -> list[str | None]:
 
 def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | KeyOutcome]:
     from manymodels.evaluation.metrics import resolve_metric
+    from manymodels.selection.champions import champion_metric
     from manymodels.selection.choose import fit_key
 
     settings = payload.settings
@@ -146,6 +147,9 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
     candidates = families_of(payload)
     metric = None if settings.metric is None else resolve_metric(settings.metric, task)
     incumbents = incumbents_of(payload.keys)
+    others = {
+        other.name: _family(other, payload) for other in settings.champions if other.name in set(incumbents)
+    }
     for key_id, rows, incumbent in zip(
         payload.keys.column("key_id").to_pylist(), parts, incumbents, strict=True
     ):
@@ -169,7 +173,23 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
                 fitted = stop.value
                 break
             yield Started((key_id, candidate))
-        yield _encoded(key_id, fitted, seed, began)
+        champion = next((score.metric for score in fitted.scores if score.candidate == incumbent), None)
+        if (
+            metric is not None
+            and incumbent in others
+            and fitted.judged
+            and incumbent not in payload.blamed.get(key_id, {})
+        ):
+            yield Started((key_id, incumbent))
+            champion = champion_metric(
+                others[incumbent],
+                rows,
+                settings.spec.seeded(seed),
+                settings.evaluation,
+                metric,
+                fitted.judged,
+            )
+        yield replace(_encoded(key_id, fitted, seed, began), champion_metric=champion)
 
 
 def families_of(payload: BatchPayload) -> list[tuple[CandidateSpec, Family]]:

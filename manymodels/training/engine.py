@@ -38,6 +38,7 @@ from manymodels.progress import Progress
 from manymodels.records import STATES, BatchTask
 from manymodels.redaction import redact
 from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, RunState
+from manymodels.training.decisions import decisions
 from manymodels.training.outcomes import RunOutcomes
 from manymodels.training.prepare import Prepared
 from manymodels.training.script import RunScript, load_script, write_script
@@ -311,6 +312,7 @@ def _publish(
         startup_seconds=startup,
         outcomes_path=path,
         promotion=promotion,
+        decisions=None if promotion is None else decisions(script, outcomes, path),
         reason=reason,
     )
     outcomes.discard_parts()

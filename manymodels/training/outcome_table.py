@@ -48,6 +48,7 @@ def outcome_table(
                 "metric": outcome.metric,
                 "baseline": outcome.baseline,
                 "skill": outcome.skill,
+                "champion_metric": outcome.champion_metric,
                 "scores": [vars(score) for score in outcome.scores],
                 "rows": outcome.rows,
                 "cutoff": outcome.cutoff,
@@ -126,8 +127,8 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def read_parquet(content: bytes) -> pa.Table:
-    """The table in a Parquet file's bytes."""
+def read_parquet(content: bytes, columns: list[str] | None = None) -> pa.Table:
+    """The table in a Parquet file's bytes, or some of its columns."""
     import pyarrow.parquet as pq
 
-    return pq.read_table(io.BytesIO(content))
+    return pq.read_table(io.BytesIO(content), columns=columns)

@@ -103,6 +103,19 @@ class RunOutcomes:
             _count(counts, table)
         return counts
 
+    def trained(self, path: str, columns: list[str]) -> pa.Table:
+        """Of what ``write`` wrote, the keys that were trained.
+
+        Args:
+            path: What ``write`` gave back.
+            columns: The columns wanted.
+        """
+        import pyarrow.compute as pc
+
+        table = read_parquet(self._storage.read(path), [*columns, "state", "level"])
+        wanted = pc.and_(pc.equal(table.column("state"), "trained"), pc.equal(table.column("level"), ""))
+        return table.filter(wanted).select(columns)
+
     def failed_rungs(self) -> dict[str, str]:
         """Level to reason, for rungs that could not be fitted."""
         return self._failed_rungs

@@ -40,8 +40,8 @@ class PanelModels:
 
     Attributes:
         places: Rows of the batch's keys.
-        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``baseline``, ``skill``, ``scores``, ``reason``,
-            ``rows``, ``cutoff``, ``seed``, ``fit_seconds`` and ``seconds`` of each.
+        facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``baseline``, ``skill``, ``champion_metric``,
+            ``scores``, ``reason``, ``rows``, ``cutoff``, ``seed``, ``fit_seconds`` and ``seconds`` of each.
         columns: The models.
         backtests: Rows of the batch's keys, and what was predicted of them, as ``evaluation.keep`` asks.
     """
@@ -85,6 +85,18 @@ def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer | None, ...] | No
     return tuple(trainer for _, trainer in found)
 
 
+def judged_alone(settings: FitSettings, keys: pa.Table) -> npt.NDArray[np.bool_]:
+    """The keys whose champion is of a configuration that cannot be judged for many keys at once."""
+    from manymodels.models.batched.trainers import trainer_of
+    from manymodels.models.families import build
+
+    task = settings.spec.task
+    names = incumbents_of(keys)
+    theirs = [other for other in settings.champions if other.name in set(names)]
+    alone = {other.name for other in theirs if trainer_of(build(other, task)) is None}
+    return np.array([name in alone for name in names], dtype=bool)
+
+
 def train_panel(
     settings: FitSettings,
     keys: pa.Table,
@@ -112,6 +124,7 @@ def train_panel(
     panel = Panel(rows, offsets[:-1], offsets[1:])
     seeds = np.array([key_seed(settings.seed, key_id) for key_id in keys.column("key_id").to_pylist()])
     metric = None if settings.metric is None else resolve_metric(settings.metric, settings.spec.task)
+    incumbents = _incumbents(settings, keys)
     with threadpool_limits(settings.spec.threads):
         choice = fit_panel(
             panel,
@@ -121,9 +134,12 @@ def train_panel(
             settings.evaluation,
             metric,
             applicable=panel_applicable(panel, settings.candidates, settings.spec),
-            incumbents=_incumbents(settings, keys),
+            incumbents=incumbents,
             min_gain=settings.min_gain,
         )
+        champions = _champions(settings, keys, panel, seeds, metric)
+    each = np.flatnonzero(incumbents >= 0)
+    champions[each] = choice.metric[incumbents[each], each]
     judged = holds_out(settings.spec, settings.evaluation)
     left = np.ones(len(panel), dtype=bool)
     models = []
@@ -140,6 +156,7 @@ def train_panel(
             "metric": pa.array(values, from_pandas=True),
             "baseline": pa.array(baselines, from_pandas=True),
             "skill": pa.array(skill_scores(values, baselines, perfect), from_pandas=True),
+            "champion_metric": pa.array(champions[places], from_pandas=True),
             "scores": _leaderboards(settings, choice, places, metric),
             "reason": pa.repeat("" if metric is None or judged else NOTHING_HELD_OUT, count),
             "rows": panel.lengths[places],
@@ -157,6 +174,26 @@ def _incumbents(settings: FitSettings, keys: pa.Table) -> Ints:
     """The place among the candidates of the one that each key's champion is of; -1 where none is."""
     places = {candidate.name: place for place, candidate in enumerate(settings.candidates)}
     return np.array([places.get(name or "", -1) for name in incumbents_of(keys)], dtype=np.int64)
+
+
+def _champions(
+    settings: FitSettings, keys: pa.Table, panel: Panel, seeds: Ints, metric: Metric | None
+) -> npt.NDArray[np.float64]:
+    """What the champions' configurations that are no candidates have; NaN for the other keys. Shape (keys,)."""
+    from manymodels.models.batched.trainers import trainer_of
+    from manymodels.models.families import build
+    from manymodels.selection.champions import champion_metrics
+
+    found = np.full(len(panel), np.nan)
+    names = np.array(incumbents_of(keys), dtype=object)
+    for other in settings.champions:
+        theirs = np.flatnonzero(names == other.name)
+        trainer = trainer_of(build(other, settings.spec.task))
+        if metric is not None and trainer is not None and len(theirs):
+            found[theirs] = champion_metrics(
+                trainer, panel.take(theirs), seeds[theirs], settings.spec, settings.evaluation, metric
+            )
+    return found
 
 
 def _kept(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from manymodels.dataset.files import overlap
-from manymodels.exceptions import DataError, NotFoundError, UsageError
+from manymodels.exceptions import DataError, UsageError
 from manymodels.job.job import Job
 from manymodels.job.resolve import Resolved, resolve
-from manymodels.models.spec import CandidateSpec
 from manymodels.monitoring.reports import listed_keys
 from manymodels.partitioning.listing import chosen_keys
 from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.registry import Registry
-from manymodels.selection.ensembles import ensemble_candidate
-from manymodels.selection.spaces import configurations
 from manymodels.storage import Storage
+from manymodels.training.incumbents import Incumbents, incumbents_of
 
 __all__ = ["Prepared", "Selection", "fits_of", "prepare"]
 
@@ -50,8 +47,7 @@ class Prepared:
         resolved: The job's data, split, and what its fits need.
         plan: What a run would do with every key.
         known_levels: Levels that have a version already (``pooled``, ``naive``, …).
-        incumbents: Candidate that each key's champion is of, in the manifest's order, None where none is; None where it does
-            not matter.
+        incumbents: What the keys' champions are of; None where it does not matter, or nothing trains.
     """
 
     job: Job
@@ -59,7 +55,7 @@ class Prepared:
     resolved: Resolved
     plan: Plan
     known_levels: frozenset[str]
-    incumbents: tuple[str | None, ...] | None = None
+    incumbents: Incumbents | None = None
 
 
 def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> Prepared:
@@ -104,49 +100,8 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
         ),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
     )
-    return Prepared(job, registry, resolved, plan, frozenset(known), _incumbents(job, registry, resolved))
-
-
-def _incumbents(job: Job, registry: Registry, resolved: Resolved) -> tuple[str | None, ...] | None:
-    """Which of the run's candidates each key's champion is of: the one of the same family and parameters.
-
-    It matters to forecasts that ask for a gain: there configurations compete inside the run, and not versions.
-    """
-    asked = job.promotion
-    if job.task != "forecast" or asked.rule != "better" or not asked.min_gain or len(resolved.candidates) < 2:
-        return None
-    try:
-        champions = registry.models(job.name, alias=asked.alias, limit=None)
-    except NotFoundError:  # the first run, or the first with this alias
-        return None
-    possible = _with_ensemble(resolved.candidates, job)
-    now = {_setting(candidate): candidate.name for candidate in reversed(possible)}
-    then: dict[tuple[str, str], str | None] = {}
-    for run_id in set(champions.column("run_id").to_pylist()):
-        was = Job.from_dict(json.loads(registry.run(run_id).job))
-        tried = configurations(was.models, was.selection, was.training.seed)
-        for candidate in _with_ensemble(tried, was):
-            then[run_id, candidate.name] = now.get(_setting(candidate))
-    as_of = resolved.source.as_of
-    found = {
-        line["key_id"]: then.get((line["run_id"], line["candidate"]))
-        for line in champions.select(["key_id", "run_id", "candidate", "cutoff"]).to_pylist()
-        # What nobody knew then stays out of it.
-        if as_of is None or line["cutoff"] is None or line["cutoff"] <= as_of.last
-    }
-    key_ids = resolved.store.manifest.column("key_id").to_pylist()
-    return tuple(found.get(key_id) for key_id in key_ids)
-
-
-def _setting(candidate: CandidateSpec) -> str:
-    """What makes two candidates the same, whatever their names."""
-    return json.dumps([candidate.family, candidate.params], sort_keys=True)
-
-
-def _with_ensemble(tried: Sequence[CandidateSpec], job: Job) -> list[CandidateSpec]:
-    """What a key's model can be of."""
-    together = ensemble_candidate(job.selection)
-    return [*tried, *([] if together is None else [together])]
+    incumbents = incumbents_of(job, registry, resolved) if len(plan.training) else None
+    return Prepared(job, registry, resolved, plan, frozenset(known), incumbents)
 
 
 def _refuse_store_in_input(job: Job) -> None:

@@ -152,6 +152,7 @@ def write_script(prepared: Prepared) -> RunScript:
 
     from manymodels.evaluation.metrics import resolve_metric
     from manymodels.job.resolve import importable
+    from manymodels.models.families import build
 
     job, resolved, registry = prepared.job, prepared.resolved, prepared.registry
     plan = prepared.plan
@@ -171,13 +172,15 @@ def write_script(prepared: Prepared) -> RunScript:
         }
     )
     if prepared.incumbents is not None:
-        table = table.append_column(INCUMBENT, pa.array(prepared.incumbents, pa.string()))
+        table = table.append_column(INCUMBENT, prepared.incumbents.names)
     every = rung_tasks(job, resolved.store.manifest)
     due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
     rungs = tuple(every) if due else ()
     code, archive = (None, None) if not resolved.modules else snapshot(resolved.modules, job.folder)
     with importable(job.folder):
         higher = resolved.metric is not None and resolve_metric(resolved.metric, job.task).higher_is_better
+        others = () if prepared.incumbents is None else prepared.incumbents.others
+        families = [*resolved.families, *(build(other, job.task) for other in others)]
     isolation = job.training.isolation
     settings = RunSettings(
         job=job,
@@ -194,9 +197,9 @@ def write_script(prepared: Prepared) -> RunScript:
             max_rows=RowLimit.of(job),
             min_gain=job.promotion.min_gain,
             selection=job.selection,
+            champions=others,
         ),
-        isolated=isolation == "process"
-        or (isolation == "auto" and any(f.isolated for f in resolved.families)),
+        isolated=isolation == "process" or (isolation == "auto" and any(f.isolated for f in families)),
         higher_is_better=higher,
         key_batches=len(packed),
         rungs=bool(rungs),

@@ -154,20 +154,23 @@ class _Batch:
 
         from manymodels.artifacts.columns import CODEC, to_table
         from manymodels.artifacts.segments import write_models
-        from manymodels.training.panel import train_panel, trainers_of
+        from manymodels.training.panel import judged_alone, train_panel, trainers_of
 
         fit = self.settings.fit
         trainers = trainers_of(fit)
         if trainers is None:
             return keys
+        whole = keys
+        alone = judged_alone(fit, keys)
+        keys = whole.filter(pa.array(~alone))
         try:
             fitted = train_panel(fit, keys, trainers)
         except Exception:  # one key may have caused it: fitted alone, each says what is wrong with it
-            return keys
+            return whole
         for models in fitted.models:
             columns = models.columns
             theirs = keys.take(pa.array(models.places))
-            facts = models.facts.drop_columns(["scores", "baseline", "skill", "reason"])
+            facts = models.facts.drop_columns(["scores", "baseline", "skill", "champion_metric", "reason"])
             facts = facts.append_column("codec", pa.repeat(CODEC, len(columns)))
             fields = to_table(columns)
             for name in fields.column_names:
@@ -179,7 +182,7 @@ class _Batch:
             key_ids = keys.column("key_id").combine_chunks()
             for places, backtest in models.backtests:
                 self._backtests.append((key_ids.take(pa.array(places)).to_pylist(), backtest))
-        return keys.take(pa.array(fitted.rest))
+        return pa.concat_tables([keys.take(pa.array(fitted.rest)), whole.filter(pa.array(alone))])
 
     def fit_singly(self, keys: pa.Table, key_ids: list[str], blame: Blame = _NOBODY) -> None:
         """Fit one by one, in the sandbox; a rung is one model over all the keys' rows.

@@ -177,6 +177,22 @@ def test_pinball_is_the_mean_loss_of_all_bounds() -> None:
     assert "levels" in str(METRICS["pinball"].measure(HeldOut(actual, predictions, forecast())))
 
 
+def test_coverage_is_the_distance_from_what_the_intervals_promise() -> None:
+    actual = np.arange(10.0)
+    predictions = {
+        "prediction": actual,
+        "prediction_lo_80": actual - 1,
+        "prediction_hi_80": np.where(actual < 7, actual, actual - 0.5),  # 7 of 10 inside
+        "prediction_lo_95": actual,
+        "prediction_hi_95": actual,  # all inside, on the edge
+    }
+    sample = HeldOut(actual, predictions, forecast(levels=(80.0, 95.0)))
+    assert measured("coverage", sample) == pytest.approx((0.1 + 0.05) / 2)
+    assert "levels" in str(METRICS["coverage"].measure(HeldOut(actual, predictions, forecast())))
+    predictions["prediction_lo_80"] = np.full(10, np.nan)
+    assert "no number" in str(METRICS["coverage"].measure(sample))
+
+
 def test_a_bound_that_is_no_number_leaves_pinball_without_a_value() -> None:
     nan = np.array([np.nan])
     predictions = {"prediction": np.ones(1), "prediction_lo_80": nan, "prediction_hi_80": nan}

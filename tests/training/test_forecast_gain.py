@@ -78,9 +78,11 @@ def test_a_replay_knows_the_champion_of_then(tmp_path: Path) -> None:
 
 
 def test_other_parameters_are_another_configuration(tmp_path: Path) -> None:
-    mm.train(
-        job(tmp_path, [{"seasonal_naive": {"season_length": 3}}], "none"), data=sales(80), progress=False
-    )
+    """The job has the champions' configuration no more: it is judged on the windows of today's candidates."""
+    first: list[Any] = [{"seasonal_naive": {"season_length": 3}}]
+    mm.train(job(tmp_path, first, "none"), data=sales(80), progress=False)
     again: list[Any] = ["mean", {"seasonal_naive": {"season_length": 7}}]
     mm.train(job(tmp_path, again, "none", min_gain="99%"), data=sales(85), progress=False)
-    assert champions(tmp_path) == {"store=1": ("seasonal_naive", 2), "store=2": ("mean", 2)}
+    assert champions(tmp_path) == {"store=1": ("seasonal_naive", 1), "store=2": ("seasonal_naive", 1)}
+    mm.train(job(tmp_path, again, "none", min_gain="10%"), data=sales(90), progress=False)
+    assert champions(tmp_path) == {"store=1": ("seasonal_naive", 3), "store=2": ("mean", 3)}
