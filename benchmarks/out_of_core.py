@@ -2,8 +2,9 @@
 
     python benchmarks/out_of_core.py [--rows 60000000] [--keys 100000] [--memory 2GiB] [--folder SCRATCH]
 
-A ridge regression on two features; 40 bytes a row, in 12 Parquet files of shuffled rows. `compute.memory` and `training.memory` are the
-cap. The exit code is 1 when a process went beyond it: memory is the kernel's own highest resident size of each process.
+A ridge regression on two features; 40 bytes a row, in 12 Parquet files of shuffled rows. `compute.memory` and
+`training.memory` are the cap. The exit code is 1 when a process went beyond it: memory is the kernel's own highest resident
+size of each process.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def main() -> None:
     rows = asked.rows // asked.keys
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         steps = measure("ridge", asked.keys, rows, Path(folder), settings, files=12)
-    print(f"{asked.keys * rows:,} rows of 40 bytes: {asked.keys * rows * 40 / 2**30:.1f} GiB; cap {asked.memory}")
+    print(
+        f"{asked.keys * rows:,} rows of 40 bytes: {asked.keys * rows * 40 / 2**30:.1f} GiB; cap {asked.memory}"
+    )
     report("ridge", asked.keys, rows, steps, {}, limit)
     sys.exit(any(size > limit for step in steps.values() for size in step.peaks.values()))
 

@@ -5,8 +5,8 @@
 One key with half of all rows, and a fleet whose keys shrink as 1/rank (Zipf), each fitted by a random forest in the child
 process, one by one. No packing can end before the longest key is done, nor before the work is shared evenly: the bound is
 max(longest key, sum of all / workers), of the seconds that the keys' fits really took in that run. The wall time is that of the
-fan-out: from the first batch handed out to the last receipt journalled, cluster start and split left out. Each fleet is run twice: the
-first run guesses costs, the second knows them.
+fan-out: from the first batch handed out to the last receipt journalled, cluster start and split left out. Each fleet is run
+twice: the first run guesses costs, the second knows them.
 """
 
 from __future__ import annotations

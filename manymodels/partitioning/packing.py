@@ -27,8 +27,9 @@ def pack(
     """Pack keys into batches of about ``low`` to ``high`` seconds, longest batch first.
 
     A key that costs more than ``low`` is a batch of its own. The others are packed in the given order, so
-    that a batch reads neighbouring row groups: each batch takes a part of what is left (guided self-scheduling: Polychronopoulos
-    and Kuck, IEEE Transactions on Computers 36(12), 1987), so that workers end together although the batches are long.
+    that a batch reads neighbouring row groups: each batch takes a part of what is left (guided self-scheduling:
+    Polychronopoulos and Kuck, IEEE Transactions on Computers 36(12), 1987), so that workers end together although batches are
+    long.
     Batches are smaller than ``low`` where there is little work, lest a worker get none.
 
     Args:
@@ -76,9 +77,7 @@ def _steps(total: float, workers: int, least: float, most: float) -> npt.NDArray
     return np.array([*ends, total])
 
 
-def _cuts(
-    costs: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], limit: int
-) -> npt.NDArray[np.int64]:
+def _cuts(costs: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], limit: int) -> npt.NDArray[np.int64]:
     """Where to cut keys in a row into batches that end near ``ends``, of at most ``limit`` keys."""
     # The middle of a key's cost decides its batch, so that none is far from its end.
     number = np.searchsorted(ends[:-1], np.cumsum(costs) - costs / 2, side="right")
