@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,16 +38,17 @@ def write_sales(path: Path, keys: int, days: int, *, features: int = 2, seed: in
 
 
 def write_sales_in_pieces(
-    path: Path,
+    folder: Path,
     keys: int,
     days: int,
     *,
     features: int = 0,
     seed: int = 0,
     first_day: int = 0,
+    files: int = 1,
     piece: int = 1_000_000,
-) -> Path:
-    """Write the same kind of sales piece by piece: what is in memory does not depend on how many they are.
+) -> None:
+    """Write the same kind of sales as Parquet files in a folder, piece by piece: memory does not depend on their number.
 
     Row ``i`` is row ``i * step`` modulo the number of rows, in the order of store and day: neighbours are far apart.
     """
@@ -55,22 +57,20 @@ def write_sales_in_pieces(
     while np.gcd(step, rows) != 1:
         step += 2
     rng = np.random.default_rng(seed)
-    writer = None
-    try:
-        for start in range(0, rows, piece):
-            order = np.arange(start, min(start + piece, rows)) * step % rows
+    bounds = np.linspace(0, rows, files + 1).astype(np.int64)
+    for file, (first, last) in enumerate(pairwise(bounds.tolist())):
+        writer = None
+        for start in range(first, last, piece):
+            order = np.arange(start, min(start + piece, last)) * step % rows
             store, day = order // days, order % days + first_day
             columns = {f"x{n}": rng.normal(size=len(order)).round(3) for n in range(features)}
             effect = sum((n + 1) * column for n, column in enumerate(columns.values()))
-            sales = (
-                100 + store % 50 + 20 * np.sin(2 * np.pi * day / 7) + effect + rng.normal(0, 5, len(order))
-            )
+            week = 20 * np.sin(2 * np.pi * day / 7)
+            sales = 100 + store % 50 + week + effect + rng.normal(0, 5, len(order))
             table = pa.table(
                 {"store": store, "date": _FIRST + day * _DAY, "sales": sales.round(2), **columns}
             )
-            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer = writer or pq.ParquetWriter(folder / f"part-{file:03d}.parquet", table.schema)
             writer.write_table(table)
-    finally:
         if writer is not None:
             writer.close()
-    return path

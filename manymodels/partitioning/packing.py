@@ -9,7 +9,8 @@ from manymodels.exceptions import UsageError
 
 __all__ = ["pack"]
 
-_PER_WORKER = 4  # batches each worker gets when there is little work: enough to even out
+_PER_WORKER = 4  # a batch is this part of what is left for a worker: the last ones are small, and even out
+_LEAST_PART = 20  # the smallest batch's part of a worker's work, where that is long enough
 _OVERHEAD = 0.05  # seconds a batch costs by itself: there is no use in smaller ones
 
 
@@ -26,8 +27,10 @@ def pack(
     """Pack keys into batches of about ``low`` to ``high`` seconds, longest batch first.
 
     A key that costs more than ``low`` is a batch of its own. The others are packed in the given order, so
-    that a batch reads neighbouring row groups. Batches are smaller than ``low`` where a worker would get none
-    otherwise.
+    that a batch reads neighbouring row groups: each batch takes a part of what is left (guided self-scheduling:
+    Polychronopoulos and Kuck, IEEE Transactions on Computers 36(12), 1987), so that workers end together although batches are
+    long.
+    Batches are smaller than ``low`` where there is little work, lest a worker get none.
 
     Args:
         costs: Seconds each key will take, in the order of the partition store.
@@ -50,26 +53,34 @@ def pack(
             f"packing needs finite costs of at least 0 and at least one worker, found {workers} workers"
         )
     total = float(costs.sum())
-    target = min(max(total / (workers * _PER_WORKER), low), high)
-    target = max(min(target, total / workers), min(low, _OVERHEAD))
-    alone = costs > min(low, target)
+    least = min(low, max(low / 2, total / workers / _LEAST_PART))
+    least = max(min(least, total / workers), min(low, _OVERHEAD))
+    alone = costs > least
     batches = [np.array([index]) for index in np.flatnonzero(alone)]
     small = np.flatnonzero(~alone)
     if len(small):
-        batches.extend(np.split(small, _cuts(costs[small], target, limit)))
+        steps = _steps(float(costs[small].sum()), workers, least, high)
+        batches.extend(np.split(small, _cuts(costs[small], steps, limit)))
     if sizes is not None:
         batches = [part for batch in batches for part in _roomy(batch, sizes[batch], room)]
     sums = np.array([costs[batch].sum() for batch in batches])
     return [batches[index] for index in np.argsort(-sums, kind="stable")]
 
 
-def _cuts(costs: npt.NDArray[np.float64], target: float, limit: int) -> npt.NDArray[np.int64]:
-    """Where to cut keys in a row into batches of equal cost, about ``target``, and at most ``limit`` keys."""
-    spent = np.cumsum(costs)
-    batches = max(1, round(float(spent[-1]) / target))
-    # The middle of a key's cost decides its batch, so that none is far from the target.
-    share = (spent - costs / 2) / max(float(spent[-1]), np.finfo(np.float64).tiny)
-    number = (share * batches).astype(np.int64)
+def _steps(total: float, workers: int, least: float, most: float) -> npt.NDArray[np.float64]:
+    """Seconds of work at which batches end: each is a part of what is left, between ``least`` and ``most``."""
+    ends: list[float] = []
+    left = total
+    while left >= 2 * least:
+        left -= min(max(left / (workers * _PER_WORKER), least), most, left - least)
+        ends.append(total - left)
+    return np.array([*ends, total])
+
+
+def _cuts(costs: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], limit: int) -> npt.NDArray[np.int64]:
+    """Where to cut keys in a row into batches that end near ``ends``, of at most ``limit`` keys."""
+    # The middle of a key's cost decides its batch, so that none is far from its end.
+    number = np.searchsorted(ends[:-1], np.cumsum(costs) - costs / 2, side="right")
     starts = np.flatnonzero(np.diff(number, prepend=-1))
     lengths = np.diff(np.append(starts, len(costs)))
     place = np.arange(len(costs)) - np.repeat(starts, lengths)

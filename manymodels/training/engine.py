@@ -165,7 +165,7 @@ def _carry_out(
     outcomes.load(registry.journalled(run_id))
     startup = 0.0
     try:
-        left = [batch for batch in range(script.batches) if batch not in outcomes.batches]
+        left = [batch for batch in script.order() if batch not in outcomes.batches]
         if left and not outcomes.stopped_early:
             with open_executor(
                 _target(job, len(left)),

@@ -121,16 +121,22 @@ class RunScript:
         order = np.argsort(numbers, kind="stable")
         return training[order], np.searchsorted(numbers[order], np.arange(self.key_batches + 1))
 
+    def order(self) -> list[int]:
+        """All batches in the order in which they should be done.
+
+        The scouts, then longest first as packed. The rungs of the ladder take a while too: they come when the longest keys are
+        under way, lest they begin when everybody else is done.
+        """
+        first = min(self.key_batches, workers_of(self.job))
+        return [*range(first), *range(self.key_batches, self.batches), *range(first, self.key_batches)]
+
     def size(self, batch: int) -> int:
         """Keys of a batch; none for a rung's."""
         _, bounds = self._members
         return int(bounds[batch + 1] - bounds[batch]) if batch < self.key_batches else 0
 
     def tasks(self, batches: Iterable[int]) -> Iterator[BatchTask]:
-        """Some batches, each made when it is asked for.
-
-        Batches are numbered as they should be done: the scouts, then longest first as packed; the rungs' last.
-        """
+        """Some batches, each made when it is asked for."""
         members, bounds = self._members
         for number in batches:
             if number < self.key_batches:
@@ -302,7 +308,7 @@ def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> list[npt.NDA
     rows = table["rows"].to_numpy()[training[others]]
     packed = pack(
         costs,
-        workers=_workers(job),
+        workers=workers_of(job),
         sizes=rows * float(len(prepared.resolved.roles.columns) * VALUE_BYTES),
         room=job.training.memory / BATCH_SHARE,
     )
@@ -310,7 +316,8 @@ def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> list[npt.NDA
     return [first, *packed] if len(first) else packed
 
 
-def _workers(job: Job) -> int:
+def workers_of(job: Job) -> int:
+    """Workers that a job's batches are cut for."""
     import os
 
     if job.compute.target == "serial":

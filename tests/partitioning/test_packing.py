@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +68,24 @@ def test_batches_take_between_one_and_ten_seconds_when_there_is_much_work():
     sums = np.array([costs[batch].sum() for batch in pack(costs, workers=4)])
     assert sums.min() > 0.9
     assert sums.max() < 11
+
+
+@pytest.mark.parametrize("workers", [2, 7, 16])
+@pytest.mark.parametrize("kind", ["alike", "zipf", "half in one key"])
+def test_workers_of_unequal_speed_end_nearly_together(workers, kind):
+    rng = np.random.default_rng(0)
+    costs = rng.gamma(2.0, 0.02, 20_000)
+    if kind == "zipf":
+        costs = rng.permutation(costs.sum() / np.arange(1, 20_001)) / 10
+    elif kind == "half in one key":
+        costs[7_000] = costs.sum()
+    speed = rng.uniform(0.7, 1.3, workers)
+    ends = [(0.0, worker) for worker in range(workers)]
+    for batch in pack(costs, workers=workers):
+        free, worker = heapq.heappop(ends)
+        heapq.heappush(ends, (free + costs[batch].sum() / speed[worker], worker))
+    longest = costs.max() / (speed.min() if kind != "alike" else 1.0)
+    assert max(ends)[0] <= 1.05 * max(longest, costs.sum() / speed.sum())
 
 
 def test_small_keys_stay_in_store_order_around_a_large_one():
