@@ -33,7 +33,11 @@ _CONFIG = {
     "distributed.admin.tick.limit": "1h",
 }
 
-_COLLECT = (50_000, 10, 10)  # outcomes of thousands of keys are no garbage: looking for it took half of a worker's time
+_COLLECT = (
+    50_000,
+    10,
+    10,
+)  # outcomes of thousands of keys are no garbage: looking for it took half of a worker's time
 
 _warming: list[threading.Thread] = []
 
