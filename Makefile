@@ -37,8 +37,8 @@ test: setup  ## all tests
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers/requirements.txt
 	@touch $@
 
-bench: setup .venv-peers/.installed  ## side by side with the alternatives; BENCH='--work ridge --keys 1000' for less
-	$(BIN)/python benchmarks/suite.py --peers .venv-peers/bin/python $(BENCH)
+bench: setup .venv-peers/.installed  ## side by side with the alternatives, into docs/benchmarks.md; BENCH='--small' for less
+	$(BIN)/python benchmarks/page.py --peers .venv-peers/bin/python $(BENCH)
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .venv-peers .manymodels demo_output

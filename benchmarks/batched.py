@@ -1,19 +1,24 @@
 """Batched trainers beside fits one by one, and exponential smoothing beside statsmodels and statsforecast.
 
-    python benchmarks/batched.py [--keys 1000] [--rows 365] [--sample 20]
+    python benchmarks/batched.py [--keys 1000] [--rows 365] [--sample 20] [--peers PYTHON]
 
 Fits only, no files and no cluster. What is slow is timed on a sample of the keys, and shown for all of them. The second table
-compares the sum of squared one-step errors too; statsforecast takes part where it is installed, in two processes as then do we.
+compares the sum of squared one-step errors too; statsforecast takes part with ``--peers PYTHON``, the Python of an environment
+with peers/requirements.txt, in two processes that are warm as then are ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +63,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=1_000)
     parser.add_argument("--rows", type=int, default=365)
     parser.add_argument("--sample", type=int, default=20)
+    parser.add_argument("--peers", help="Python of the environment with peers/requirements.txt")
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -131,28 +137,30 @@ def _smoothing(values: np.ndarray[Any, Any], asked: argparse.Namespace) -> None:
         errors = smooth(values.ravel(), offsets, form).errors.reshape(values.shape)[: asked.sample]
         share = float((errors**2).sum()) / sum(theirs)
         print(f"{label:<32}{slow:>16.1f}{fast:>12.2f}{slow / fast:>7.0f}x{share:>30.6f}", flush=True)
-    try:
-        import statsforecast
-    except ImportError:
-        print("statsforecast is not installed")
-        return
-    with get_context("spawn").Pool(2) as pool:
-        halves = np.array_split(values, 2)
-        works = {"statsforecast": _statsforecast, "batched": _holt_winters}
-        seconds: dict[str, list[float]] = {name: [] for name in works}
-        squares: dict[str, float] = {}
-        for work in works.values():
-            pool.map(work, [half[:2] for half in halves], chunksize=1)  # loads or compiles
+    if asked.peers:
+        _beside_statsforecast(values, asked)
+
+
+def _beside_statsforecast(values: np.ndarray[Any, Any], asked: argparse.Namespace) -> None:
+    """Both in two processes that are warm, in turns."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    halves = np.array_split(values, 2)
+    with tempfile.TemporaryDirectory() as name, get_context("spawn").Pool(2) as pool:
+        series = Path(name) / "values.npy"
+        np.save(series, values)
+        pool.map(_holt_winters, [half[:2] for half in halves], chunksize=1)  # loads or compiles
         for _ in range(asked.repeats):
-            for name, work in works.items():
-                began = time.perf_counter()
-                squares[name] = sum(pool.map(work, halves, chunksize=1))
-                seconds[name].append(time.perf_counter() - began)
-    theirs_, ours = (statistics.median(seconds[name]) for name in works)
-    share = squares["batched"] / squares["statsforecast"]
+            began = time.perf_counter()
+            squares = sum(pool.map(_holt_winters, halves, chunksize=1))
+            ours.append(time.perf_counter() - began)
+            command = [asked.peers, str(Path(__file__).parent / "peers" / "holt_winters.py"), str(series)]
+            found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            theirs.append(found["seconds"])
+    slow, fast = statistics.median(theirs), statistics.median(ours)
     print(
-        f"Holt-Winters, additive, two processes: statsforecast {statsforecast.__version__} {theirs_:.2f} s, "
-        f"batched {ours:.2f} s, {theirs_ / ours:.1f}x; squared error, ours / theirs: {share:.6f}"
+        f"Holt-Winters, additive, two processes: statsforecast {found['version']} {slow:.2f} s, batched {fast:.2f} s, "
+        f"{slow / fast:.1f}x; squared error, ours / theirs: {squares / found['squares']:.6f}"
     )
 
 
@@ -169,16 +177,6 @@ def _statsmodels(values: np.ndarray[Any, Any], form: Form) -> float:
         bounds={"damping_trend": (0.8, 0.98)} if form.damped else None,
     )
     return float(model.fit().sse)
-
-
-def _statsforecast(values: np.ndarray[Any, Any]) -> float:
-    from statsforecast.models import AutoETS
-
-    total = 0.0
-    for one in values:
-        fitted = AutoETS(season_length=7, model="AAA", damped=False).fit(one).predict_in_sample()["fitted"]
-        total += float(((one - fitted) ** 2).sum())
-    return total
 
 
 def _holt_winters(values: np.ndarray[Any, Any]) -> float:

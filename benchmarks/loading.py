@@ -1,14 +1,17 @@
-"""Registering many models, and loading one of them at random.
+"""Registering many models and loading one of them at random, beside MLflow.
 
-    python benchmarks/loading.py [--keys 10000] [--loads 1000]
+    python benchmarks/loading.py [--keys 10000] [--rows 60] [--loads 1000] [--repeats 3] [--peers PYTHON]
 
-Registering is what the registry does of a run: its start, the receipts' journal, publication and promotion.
+Registering is what the registry does of a run: its start, the receipts' journal, publication and promotion. MLflow
+registers models one by one, on SQLite, with pinned requirements: 100 are enough to know what one takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
 import tempfile
 import time
 import warnings
@@ -28,6 +31,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--keys", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=60)
+    parser.add_argument("--peers", help="Python of the environment with peers/requirements.txt")
     parser.add_argument("--loads", type=int, default=1_000)
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
@@ -36,11 +41,11 @@ def main() -> None:
     registering, loads = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = write_sales(folder / "sales.parquet", asked.keys, 60)
+        data = write_sales(folder / "sales.parquet", asked.keys, asked.rows)
         for repeat in range(asked.repeats):
             spent.clear()
             job = _job(data, folder / f"store{repeat}")
-            mm.train(job)
+            mm.train(job, progress=False)
             registering.append(sum(spent))
         registry = mm.Registry(job.store.path)
         registry.load("loading", store=0)  # opens what stays open
@@ -48,11 +53,30 @@ def main() -> None:
             began = time.perf_counter()
             registry.load("loading", store=store)
             loads.append((time.perf_counter() - began) * 1e3)
+    ours = statistics.median(registering)
     print(
-        f"registering {asked.keys:,} models: {statistics.median(registering):.2f} s, median of {asked.repeats}"
+        f"registering {asked.keys:,} models: {ours:.2f} s, median of {asked.repeats}, {ours / asked.keys * 1e6:.0f} µs a model"
     )
     p50, p99 = np.percentile(loads, [50, 99])
-    print(f"loading one of them at random: {p50:.2f} ms (50th percentile), {p99:.2f} ms (99th)")
+    print(
+        f"loading one of {asked.keys:,} at random, {asked.loads:,} times: {p50:.2f} ms (50th percentile), {p99:.2f} ms (99th)"
+    )
+    if asked.peers:
+        script = Path(__file__).parent / "peers" / "mlflow_models.py"
+        with tempfile.TemporaryDirectory() as name:
+            said = subprocess.run(
+                [asked.peers, str(script)],
+                cwd=name,
+                check=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        theirs = json.loads(said.stdout.splitlines()[-1])
+        print(
+            f"MLflow {theirs['version']}, 100 models: {theirs['registering'] * 1e3:.0f} ms to log and register one, "
+            f"{theirs['registering'] / ours * asked.keys:,.0f} times as long; {theirs['loading'] * 1e3:.1f} ms to load one; "
+            f"{theirs['files']:.1f} files and {theirs['bytes']:,.0f} bytes a model"
+        )
 
 
 def _timed(owner: type[Any], names: tuple[str, ...]) -> list[float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import os
 import pickle
@@ -68,6 +69,7 @@ def main(
         with contextlib.suppress(Exception):  # whoever needs it will fail, with a better message
             importlib.import_module(module)
     _cap_threads(threads)
+    gc.freeze()  # what was imported stays: a collection need not look at it again
     with open(requests, "rb", closefd=False) as source, open(replies, "wb", 1 << 16, closefd=False) as sink:
         _serve(source, _Replies(sink), faults)
 

@@ -32,6 +32,7 @@ from manymodels.exceptions import ComputeError
 __all__ = ["Died", "InProcess", "Raised", "Runner", "Sandbox", "Started", "spare_sandbox", "warm_sandbox"]
 
 _POLL = 0.02  # seconds between looks at the child's memory
+_NAP = 0.002  # seconds in which the messages of a child that sends many pile up: each would wake this process
 _STARTUP = 60.0  # seconds for the child to import its modules, beside the caller's own deadline
 _ANSWER = 0.2  # seconds for a child past its deadline to say where it is
 _LONGEST_FAULT = 4000  # characters
@@ -303,6 +304,7 @@ class _Conversation:
         self._deadline = time.monotonic() + timeout + (0.0 if child.ready else _STARTUP)
         self._overtime = 0
         self._next_look = 0.0
+        self._received = 0.0
         self._poll = select.poll()
         self._poll.register(child.reply, select.POLLIN)
         self._poll.register(child.request, select.POLLOUT)
@@ -377,8 +379,8 @@ class _Conversation:
                         "memory", f"memory {_size(self._memory)}", f"it occupied {_size(occupied)}"
                     )
             late = now >= self._deadline
-            # What is in the pipe is read first: it may say that the unit ended in time. It holds at most 16 reads'
-            # worth, so a child that goes on sending values does not escape its deadline.
+            # What is in the pipe is read first: it may say that the unit ended in time. It holds no more than a read
+            # takes, so a child that goes on sending values does not escape its deadline.
             self._overtime += late
             patience = 0.0 if late else min(self._next_look, self._deadline) - now
             events = dict(self._poll.poll(max(0.0, patience) * 1000))
@@ -405,10 +407,13 @@ class _Conversation:
             self._poll.unregister(self._child.request)
 
     def _receive(self) -> bool:
+        if not self._outgoing and time.monotonic() - self._received < 2 * _NAP:
+            time.sleep(_NAP)
         try:
-            chunk = os.read(self._child.reply, 1 << 16)
+            chunk = os.read(self._child.reply, 1 << 20)
         except BlockingIOError:
             return False
+        self._received = time.monotonic()
         self._incoming += chunk
         return bool(chunk)
 

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import sys
@@ -31,6 +32,12 @@ _CONFIG = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.limit": "1h",
 }
+
+_COLLECT = (
+    50_000,
+    10,
+    10,
+)  # outcomes of thousands of keys are no garbage: looking for it took half of a worker's time
 
 _warming: list[threading.Thread] = []
 
@@ -59,19 +66,25 @@ def serve_worker() -> None:
     """Be a local worker: warm up, read settings from standard input, and serve until that is closed."""
     if code := base64.b64decode(sys.stdin.readline()):
         _warm(code)
+    gc.freeze()  # what was imported stays: a collection need not look at it again
+    gc.set_threshold(*_COLLECT)
     settings = json.loads(sys.stdin.readline())
     die_with_parent(settings["parent"])
     threading.Thread(target=_end_with_driver, daemon=True).start()
 
     async def serve() -> None:
-        async with Worker(
+        path = list(sys.path)
+        worker = Worker(
             settings["scheduler"],
             name=settings["name"],
             nthreads=1,
             host="127.0.0.1",
             memory_limit=settings["memory"],
             local_directory=settings["folder"],
-        ) as worker:
+        )
+        # Dask puts a folder for uploaded files first, which nobody uploads here; a child that was started before lacks it.
+        sys.path[:] = path
+        async with worker:
             # From here on only a crash has something to say; what functions print goes nowhere.
             faulthandler.enable(os.dup(2))
             os.dup2(1, 2)

@@ -29,6 +29,12 @@ run_select = sa.select(*runs.c, model_sets.c.name).join(model_sets, model_sets.c
 """Runs with the names of their model sets: what ``run_record`` takes."""
 
 
+_MODEL_SET = sa.select(model_sets.c.id).where(model_sets.c.name == sa.bindparam("name"))
+_ALIASES = sa.select(alias_names.c.id, alias_names.c.name).where(
+    alias_names.c.model_set == sa.bindparam("model_set")
+)
+
+
 class Connected:
     """A registry's database and files.
 
@@ -48,8 +54,8 @@ class Connected:
         Raises:
             NotFoundError: There is none of that name.
         """
-        statement = sa.select(model_sets.c.id).where(model_sets.c.name == name)
-        found: int | None = connection.execute(statement.with_for_update() if lock else statement).scalar()
+        statement = _MODEL_SET.with_for_update() if lock else _MODEL_SET
+        found: int | None = connection.execute(statement, {"name": name}).scalar()
         if found is None:
             names = (
                 connection.execute(sa.select(model_sets.c.name).order_by(model_sets.c.name)).scalars().all()
@@ -63,10 +69,7 @@ class Connected:
         Raises:
             NotFoundError: The model set has no such alias.
         """
-        statement = sa.select(alias_names.c.id, alias_names.c.name).where(
-            alias_names.c.model_set == model_set
-        )
-        found = {row.name: row.id for row in connection.execute(statement)}
+        found = {row.name: row.id for row in connection.execute(_ALIASES, {"model_set": model_set})}
         if name not in found:
             raise NotFoundError(f"no alias {name!r} here; {_nearest(name, sorted(found))}")
         return int(found[name])

@@ -48,6 +48,31 @@ _HISTORY = pa.schema(
         ("failed_last", pa.bool_()),
     ]
 )
+_PLACE = (
+    sa.select(
+        segments,
+        versions.c.segment_row,
+        runs.c.run_id,
+        runs.c.libraries,
+        runs.c.archive,
+        runs.c.archive_signature,
+    )
+    .select_from(
+        keys.join(versions, versions.c.key == keys.c.id)
+        .join(segments, segments.c.id == versions.c.segment)
+        .join(runs, runs.c.id == versions.c.run)
+    )
+    .where(
+        keys.c.model_set == sa.bindparam("model_set"),
+        keys.c.level == "",
+        keys.c.key_id == sa.bindparam("key_id"),
+    )
+)
+"""Where one key's models are; made once, since making a statement takes longer than the database takes for it."""
+_PLACE_OF_VERSION = _PLACE.where(runs.c.number == sa.bindparam("number"), runs.c.published)
+_PLACE_OF_ALIAS = _PLACE.join(
+    aliases, sa.and_(aliases.c.key == keys.c.id, aliases.c.run == versions.c.run)
+).where(aliases.c.alias == sa.bindparam("alias"))
 _FAILED = pa.schema([("key", pa.int64()), ("key_id", pa.binary()), ("level", pa.string())])
 
 
@@ -178,41 +203,25 @@ class Serving(KeyColumns):
         """
         from manymodels.partitioning.keys import make_key
 
-        columns = self.key_columns(model_set)
-        if key_id is None:
-            if set(key) != set(columns):
-                raise UsageError(
-                    f"a key of {model_set!r} is given by {', '.join(columns)}; found {', '.join(key) or 'none'}"
-                )
-            key_id = make_key([key[column] for column in columns]).key_id
-        elif key:
+        if key_id is not None and key:
             raise UsageError("a key is given by its id or by its columns, not both")
-        digest = digests([key_id])[0]
-        shown = ", ".join(f"{column}={value!r}" for column, value in key.items()) or key_id
+        shown = ", ".join(f"{column}={value!r}" for column, value in key.items()) or str(key_id)
 
         def work(connection: sa.Connection) -> Any:
             owner = self._model_set(connection, model_set)
-            wanted = sa.and_(keys.c.model_set == owner, keys.c.level == "", keys.c.key_id == digest)
-            place = sa.select(
-                segments,
-                versions.c.segment_row,
-                runs.c.run_id,
-                runs.c.libraries,
-                runs.c.archive,
-                runs.c.archive_signature,
-            ).select_from(
-                keys.join(versions, versions.c.key == keys.c.id)
-                .join(segments, segments.c.id == versions.c.segment)
-                .join(runs, runs.c.id == versions.c.run)
-            )
+            wanted = key_id
+            if wanted is None:
+                columns = self._key_columns(connection, owner)
+                if set(key) != set(columns):
+                    raise UsageError(
+                        f"a key of {model_set!r} is given by {', '.join(columns)}; found {', '.join(key) or 'none'}"
+                    )
+                wanted = make_key([key[column] for column in columns]).key_id
+            asked = {"model_set": owner, "key_id": digests([wanted])[0]}
             if version is not None:
-                place = place.where(runs.c.number == version, runs.c.published)
-            else:
-                pointer = sa.and_(aliases.c.key == keys.c.id, aliases.c.run == versions.c.run)
-                place = place.join(aliases, pointer).where(
-                    aliases.c.alias == self._alias(connection, owner, alias)
-                )
-            return connection.execute(place.where(wanted)).first()
+                return connection.execute(_PLACE_OF_VERSION, {**asked, "number": version}).first()
+            pointer = self._alias(connection, owner, alias)
+            return connection.execute(_PLACE_OF_ALIAS, {**asked, "alias": pointer}).first()
 
         found = self._db.read(work)
         if found is None:

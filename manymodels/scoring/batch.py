@@ -244,7 +244,7 @@ class _Batch:
         else:
             model, version = self._rung(unit, source)
         times = self._times(unit)
-        rows = self._future(times) if times is not None else self.inputs[unit["key_id"]]
+        rows = self._future[unit["key_id"]] if times is not None else self.inputs[unit["key_id"]]
         values = dict(model.predict(rows))
         _check_length(values, len(rows))
         if unit["key_id"] in self._bad:
@@ -315,11 +315,20 @@ class _Batch:
         times = future_times(int(cutoff), str(self.settings.spec.frequency), self.settings.horizon)
         return times if times.dtype == np.int64 else times.astype("datetime64[us]").astype(np.int64)
 
-    def _future(self, times: npt.NDArray[np.int64]) -> Rows:
+    @cached_property
+    def _future(self) -> dict[str, Rows]:
+        """The rows of the periods that a forecast makes for itself: one frame for all keys, since a frame costs 0.1 ms."""
         import pandas as pd
 
-        values: Any = times if self.settings.spec.frequency == "step" else times.astype("datetime64[us]")
-        return Rows(pd.DataFrame({self.settings.spec.time: values}))
+        found = [times for unit in self.units if (times := self._times(unit)) is not None]
+        whole: Any = np.concatenate(found)
+        values = whole if self.settings.spec.frequency == "step" else whole.astype("datetime64[us]")
+        rows = Rows(pd.DataFrame({self.settings.spec.time: values}))
+        stops = np.cumsum([len(times) for times in found]).tolist()
+        return {
+            unit["key_id"]: rows.part(stop - len(times), stop)
+            for unit, times, stop in zip(self.units, found, stops, strict=True)
+        }
 
     def _slices(self, prefix: str, fingerprint: str | None, columns: tuple[str, ...]) -> dict[str, Rows]:
         if fingerprint is None:
