@@ -168,6 +168,7 @@ def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
         season_length=job.forecast.season_length or season_length(frequency),
         horizon=job.forecast.horizon,
         levels=tuple(job.forecast.levels),
+        intervals=job.forecast.intervals,
         non_negative=job.forecast.non_negative,
         gaps=job.data.gaps,
         on_duplicate_time=job.data.on_duplicate_time,

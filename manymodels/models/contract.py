@@ -32,6 +32,7 @@ class FitSpec:
         season_length: Forecasts: periods in a season, 1 for none.
         horizon: Forecasts: periods ahead.
         levels: Forecasts: prediction intervals in percent.
+        intervals: Forecasts: where their bounds come from (``auto``, ``conformal``, ``model``).
         non_negative: Forecasts: raise forecasts below zero to zero.
         gaps: Forecasts: what the target is in periods without a row (``leave``, ``zero``, ``ffill``, ``interpolate``).
         on_duplicate_time: Forecasts: how rows at one time are combined.
@@ -54,6 +55,7 @@ class FitSpec:
     season_length: int = 1
     horizon: int = 1
     levels: tuple[float, ...] = ()
+    intervals: str = "auto"
     non_negative: bool = False
     gaps: str = "leave"
     on_duplicate_time: str = "error"

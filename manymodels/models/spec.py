@@ -76,10 +76,15 @@ class AutoSpec(Spec):
 class ForecastSpec(Spec):
     """What a forecast covers."""
 
+    added = frozenset({"intervals"})
+
     horizon: int = Field(default=14, ge=1)
     """Periods ahead."""
     levels: list[float] = []
     """Prediction intervals, percent: `[80, 95]`."""
+    intervals: Literal["auto", "conformal", "model"] = "auto"
+    """Where bounds come from: `model`, its own method; `conformal`, its errors in the backtest; `auto`, the latter where the
+    backtest has two windows or more, or the model has no method of its own."""
     season_length: int | None = Field(default=None, ge=1)
     """Periods in a season; by frequency when null (`step` has 1)."""
     non_negative: bool = False
