@@ -1,12 +1,12 @@
-"""How wide intervals must be, by what held-out residuals say: conformal prediction for forecasts of a few windows.
+"""How wide intervals must be, by what held-out residuals say: conformal prediction from few and related residuals.
 
-The size of a residual is modelled as a power of the number of periods ahead, so that the residuals of all steps of all windows
-can be pooled. The half-width at a level is the quantile of the pooled sizes, as in split conformal prediction (Lei, G'Sell,
-Rinaldo, Tibshirani and Wasserman, Distribution-Free Predictive Inference for Regression, J. Am. Stat. Assoc. 113, 2018): not at
-the level p, but at p (n + 1) / n. There n is not the number of residuals, which resemble their neighbours, but the number of
-unrelated ones that tell as much (Bayley and Hammersley, The "Effective" Number of Independent Observations in an Autocorrelated
-Time Series, J. R. Stat. Soc. Suppl. 8, 1946). Where a level asks for more than n residuals can tell, their size is taken as
-normal with unknown variance: Student's t with n degrees of freedom, and at least the largest residual.
+The size of a forecast's residual is modelled as a power of the number of periods ahead, so that the residuals of all steps of
+all windows can be pooled. The half-width at a level is the quantile of the pooled sizes, as in split conformal prediction
+(Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, Distribution-Free Predictive Inference for Regression, J. Am. Stat. Assoc.
+113, 2018): not at the level p, but at p (n + 1) / n. There n is not the number of residuals, which resemble their neighbours,
+but the number of unrelated ones that tell as much (Bayley and Hammersley, The "Effective" Number of Independent Observations in
+an Autocorrelated Time Series, J. R. Stat. Soc. Suppl. 8, 1946). Where a level asks for more than n residuals can tell, their
+size is taken as normal with unknown variance: Student's t with n degrees of freedom, and at least the largest residual.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from manymodels.models.intervals import Widths
 
 __all__ = ["crossed_widths", "residual_widths"]
 
-_POWERS = np.linspace(0.0, 1.0, 21)
+_POWERS = np.linspace(0.0, 1.0, 11)
 _MOST_ALIKE = 0.9
 """Autocorrelation at most: with more, a few residuals would tell nothing at all."""
 _LEAST = 3.0
 """Unrelated residuals at least, where there are as many."""
 
 
-def residual_widths(residuals: Floats, levels: tuple[float, ...], apart: int) -> Widths:
+def residual_widths(residuals: Floats, levels: tuple[float, ...], apart: int | None) -> Widths:
     """Half-widths of the intervals of many keys.
 
     Args:
-        residuals: What happened less what was predicted, NaN where that is not known. Shape (keys, windows, steps).
+        residuals: What happened less what was predicted, NaN where that is not known. Shape (keys, windows, steps): for
+            other tasks than forecasts (keys, splits, rows).
         levels: Percent, ascending.
-        apart: Periods between the windows' cutoffs; windows overlap where there are fewer than steps.
+        apart: Periods between the windows' cutoffs, which overlap where that is less than the steps; None where nothing lies
+            ahead: sizes do not grow.
 
     Returns:
         Of each key; NaN where it has no residual.
@@ -43,20 +45,21 @@ def residual_widths(residuals: Floats, levels: tuple[float, ...], apart: int) ->
     sizes /= np.where(largest > 0, largest, 1.0)[:, None, None]
     count = known.sum(axis=(1, 2)).astype(np.float64)
     windows = known.any(axis=2).sum(axis=1)
-    # One window's growth may be that window's own story: it is believed the more, the more there are.
-    growth = _growth(sizes.sum(axis=1), known.sum(axis=1)) * windows / (windows + 1)
-    horizon = sizes.shape[2]
-    steps = np.arange(1, horizon + 1)
-    sizes /= (steps ** growth[:, None])[:, None, :]
+    growth, fresh = np.zeros(len(residuals)), np.ones(len(residuals))
+    if apart is not None:
+        # One window's growth may be that window's own story: it is believed the more, the more there are.
+        growth = _growth(sizes.sum(axis=1), known.sum(axis=1)) * windows / (windows + 1)
+        horizon = sizes.shape[2]
+        sizes /= (np.arange(1, horizon + 1) ** growth[:, None])[:, None, :]
+        # Where windows overlap, the same period is forecast twice.
+        fresh = (horizon + (windows - 1) * min(apart, horizon)) / np.maximum(windows * horizon, 1)
     alike = np.minimum(_alike(sizes, known, count), _MOST_ALIKE)
-    # Where windows overlap, the same period is forecast twice.
-    fresh = (horizon + (windows - 1) * min(apart, horizon)) / np.maximum(windows * horizon, 1)
     unrelated = np.maximum(count * fresh * (1 - alike) / (1 + alike), np.minimum(_LEAST, count))
     widths = _quantiles(sizes, known, count, unrelated, levels)
     return Widths(growth, np.where(count[:, None] > 0, widths * largest[:, None], np.nan))
 
 
-def crossed_widths(residuals: Floats, levels: tuple[float, ...], apart: int) -> list[Widths]:
+def crossed_widths(residuals: Floats, levels: tuple[float, ...], apart: int | None) -> list[Widths]:
     """For each window the half-widths by the residuals of all others: what intervals would have been promised there.
 
     Args:
@@ -67,12 +70,14 @@ def crossed_widths(residuals: Floats, levels: tuple[float, ...], apart: int) -> 
     Returns:
         Of each key; NaN where no other window has a residual.
     """
-    found = []
-    for window in range(residuals.shape[1]):
-        others = residuals.copy()
-        others[:, window] = np.nan
-        found.append(residual_widths(others, levels, apart))
-    return found
+    keys, windows, _ = residuals.shape
+    if windows == 0:
+        return []
+    others = np.repeat(residuals[None], windows, axis=0)
+    others[np.arange(windows), :, np.arange(windows)] = np.nan
+    whole = residual_widths(others.reshape(windows * keys, *residuals.shape[1:]), levels, apart)
+    parts = zip(np.split(whole.growth, windows), np.split(whole.half, windows), strict=True)
+    return [Widths(growth, half) for growth, half in parts]
 
 
 def _growth(totals: Floats, counts: npt.NDArray[np.int64]) -> Floats:
@@ -127,6 +132,9 @@ def _quantiles(
         lower, upper = ordered[each, below], ordered[each, np.minimum(below + 1, last.astype(np.int64))]
         with np.errstate(invalid="ignore"):  # a key without residuals
             inside = lower + (upper - lower) * (at - below)
-        normal = deviation * stdtrit(freedom, 0.5 + level / 200) * np.sqrt(1 + 1 / freedom)
-        found[:, place] = np.where(share <= 1, inside, np.maximum(top, normal))
+        few = np.flatnonzero(share > 1)
+        free = freedom[few]
+        normal = deviation[few] * stdtrit(free, 0.5 + level / 200) * np.sqrt(1 + 1 / free)
+        inside[few] = np.maximum(top[few], normal)
+        found[:, place] = inside
     return np.maximum.accumulate(found, axis=1) if len(levels) else found

@@ -19,6 +19,7 @@ _PARTS: dict[str, Any] = {
     "task": True,
     "models": True,
     "forecast": True,
+    "regression": True,
     "evaluation": True,
     "selection": True,
     "anomaly": True,

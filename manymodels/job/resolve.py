@@ -145,6 +145,8 @@ def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
         label=job.evaluation.label,
         threads=job.compute.threads,
     )
+    if job.task == "regression":
+        return replace(spec, levels=tuple(job.regression.levels))
     if job.task != "forecast":
         return spec
     from manymodels.models.forecast.frequency import infer_frequency, normalise_frequency, season_length

@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from manymodels.models.contract import FittedModel, Floats, Predictions, interval_columns
-from manymodels.models.forecast.frequency import period_index
+from manymodels.models.fixed import FixedModel
+from manymodels.models.forecast.frequency import Ints, period_index
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
-__all__ = ["IntervalForecast", "Widths"]
+__all__ = ["IntervalForecast", "IntervalRegression", "Widths"]
 
 
 @dataclass(frozen=True, eq=False)
 class Widths:
-    """Half-widths of the intervals of many keys: ``half * step ** growth``, by periods ahead.
+    """Half-widths of the intervals of many keys: ``half``, times ``step ** growth`` for what lies some periods ahead.
 
     Attributes:
-        growth: Shape (keys,).
+        growth: Zero where nothing lies ahead. Shape (keys,).
         half: One period ahead. Shape (keys, levels).
     """
 
@@ -30,25 +30,38 @@ class Widths:
     half: Floats
 
     def bounds(
-        self, predictions: Floats, steps: npt.NDArray[np.int64], owner: npt.NDArray[np.int64], basis: Basis
+        self,
+        predictions: Floats,
+        steps: Ints | None,
+        owner: Ints,
+        levels: tuple[float, ...],
+        *,
+        non_negative: bool,
     ) -> dict[str, Floats]:
-        """Lower and upper bounds around predictions, by output column; with ``basis.non_negative`` none below zero.
+        """Lower and upper bounds around predictions, by output column.
 
         Args:
             predictions: Shape (n,).
-            steps: Periods ahead, from 1. Shape (n,).
+            steps: Periods ahead, from 1; None where nothing lies ahead. Shape (n,).
             owner: The key of each. Shape (n,).
-            basis: The levels.
+            levels: Percent.
+            non_negative: Whether none is below zero.
         """
-        reach = steps ** self.growth[owner]
         columns = {}
-        for place, level in enumerate(basis.levels):
-            half = self.half[owner, place] * reach
+        for place, level in enumerate(levels):
+            half = self.half[owner, place]
+            if steps is not None:
+                half = half * steps ** self.growth[owner]
             low, high = interval_columns(level)
             lower = predictions - half
-            columns[low] = np.maximum(lower, 0.0) if basis.non_negative else lower
+            columns[low] = np.maximum(lower, 0.0) if non_negative else lower
             columns[high] = predictions + half
         return columns
+
+    def describe(self, levels: tuple[float, ...]) -> dict[str, Any]:
+        """Those of the only key, JSON-ready."""
+        half = {f"{level:g}": float(self.half[0, place]) for place, level in enumerate(levels)}
+        return {"from": "held-out errors", "half_width": half, "growth": float(self.growth[0])}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +94,15 @@ class IntervalForecast:
         basis = self.basis
         predictions = np.asarray(self.model.predict(rows)["prediction"], dtype=np.float64)
         steps = period_index(rows.values(basis.time), basis.frequency) - self.origin
-        owner = np.zeros(len(steps), dtype=np.int64)
         # The model knows best whether it forecasts a period at all; here none is before the first.
-        return {
-            "prediction": predictions,
-            **self.widths.bounds(predictions, np.maximum(steps, 1), owner, basis),
-        }
+        bounds = self.widths.bounds(
+            predictions,
+            np.maximum(steps, 1),
+            np.zeros_like(steps),
+            basis.levels,
+            non_negative=basis.non_negative,
+        )
+        return {"prediction": predictions, **bounds}
 
     def extend(self, rows: Rows) -> IntervalForecast:
         """The same with the model extended; see ``FittedModel.extend``.
@@ -99,8 +115,34 @@ class IntervalForecast:
 
     def describe(self) -> Mapping[str, Any]:
         """What the model is, and the half-widths of its intervals one period ahead."""
-        half = {
-            f"{level:g}": float(self.widths.half[0, place]) for place, level in enumerate(self.basis.levels)
-        }
-        intervals = {"from": "held-out residuals", "half_width": half, "growth": float(self.widths.growth[0])}
-        return {**self.model.describe(), "intervals": intervals}
+        return {**self.model.describe(), "intervals": self.widths.describe(self.basis.levels)}
+
+
+@dataclass(frozen=True, eq=False)
+class IntervalRegression(FixedModel):
+    """A regression with intervals as wide as its errors on held-out rows say.
+
+    Attributes:
+        model: Predicts.
+        levels: Percent.
+        widths: Of this key.
+    """
+
+    model: FittedModel
+    levels: tuple[float, ...]
+    widths: Widths
+
+    def predict(self, rows: Rows) -> Predictions:
+        """See ``FittedModel.predict``.
+
+        Raises:
+            ModelError: The model cannot predict the rows.
+        """
+        predictions = np.asarray(self.model.predict(rows)["prediction"], dtype=np.float64)
+        owner = np.zeros(len(predictions), dtype=np.int64)
+        bounds = self.widths.bounds(predictions, None, owner, self.levels, non_negative=False)
+        return {"prediction": predictions, **bounds}
+
+    def describe(self) -> Mapping[str, Any]:
+        """What the model is, and the half-widths of its intervals."""
+        return {**self.model.describe(), "intervals": self.widths.describe(self.levels)}

@@ -8,7 +8,16 @@ from pydantic import Field, field_validator, model_validator
 
 from manymodels.specs import Fraction, Spec
 
-__all__ = ["AnomalySpec", "AutoSpec", "CandidateSpec", "ForecastSpec", "RankingSpec", "Task", "WhenSpec"]
+__all__ = [
+    "AnomalySpec",
+    "AutoSpec",
+    "CandidateSpec",
+    "ForecastSpec",
+    "RankingSpec",
+    "RegressionSpec",
+    "Task",
+    "WhenSpec",
+]
 
 Task = Literal["forecast", "regression", "classification", "anomaly", "ranking"]
 
@@ -93,10 +102,26 @@ class ForecastSpec(Spec):
     @field_validator("levels")
     @classmethod
     def _percent(cls, levels: list[float]) -> list[float]:
-        for level in levels:
-            if not 0 < level < 100:
-                raise ValueError(f"a level is a percentage between 0 and 100; found {level}")
-        return sorted(set(levels))
+        return _percents(levels)
+
+
+class RegressionSpec(Spec):
+    """What a regression tells beside its prediction."""
+
+    levels: list[float] = []
+    """Prediction intervals, percent: `[80, 95]`; as wide as the errors on held-out rows say."""
+
+    @field_validator("levels")
+    @classmethod
+    def _percent(cls, levels: list[float]) -> list[float]:
+        return _percents(levels)
+
+
+def _percents(levels: list[float]) -> list[float]:
+    for level in levels:
+        if not 0 < level < 100:
+            raise ValueError(f"a level is a percentage between 0 and 100; found {level}")
+    return sorted(set(levels))
 
 
 class AnomalySpec(Spec):

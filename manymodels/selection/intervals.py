@@ -1,4 +1,4 @@
-"""Whose word is taken for a forecast's bounds: the model's own, or that of its errors on held-out rows."""
+"""Whose word is taken for the bounds of predictions: the model's own, or that of its errors on held-out rows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from manymodels.evaluation.panels import HeldPanel, PanelEvaluation
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.evaluation.splits import Split
 from manymodels.models.batched.contract import Ints, ModelColumns, Panel
-from manymodels.models.batched.intervals import IntervalForecasts
+from manymodels.models.batched.intervals import IntervalForecasts, IntervalRegressions
 from manymodels.models.contract import FitSpec, FittedModel, Floats, Predictions, interval_columns
 from manymodels.models.forecast.series import Basis
-from manymodels.models.intervals import IntervalForecast, Widths
+from manymodels.models.intervals import IntervalForecast, IntervalRegression, Widths
 from manymodels.records import Rows
 
 __all__ = ["Bounds"]
@@ -29,24 +29,26 @@ _WINDOWS = 2
 
 @dataclass(frozen=True)
 class Bounds:
-    """How the bounds of a job's forecasts come about.
+    """How the bounds of a job's predictions come about.
 
     Attributes:
         spec: What a fit needs to know.
-        apart: Periods between the windows' cutoffs.
+        apart: Periods between the cutoffs of a forecast's windows; None for other tasks.
         from_errors: Whether they come from errors on held-out rows, where there are some.
         where_none: Whether they do for models without bounds.
     """
 
     spec: FitSpec
-    apart: int
+    apart: int | None
     from_errors: bool
     where_none: bool
 
     @classmethod
     def of(cls, spec: FitSpec, evaluation: EvaluationSpec) -> Bounds:
         """Those of a job."""
-        asked = spec.task == "forecast" and bool(spec.levels)
+        asked = bool(spec.levels)
+        if spec.task != "forecast":  # no family has bounds of its own
+            return cls(spec, None, asked, asked)
         several = evaluation.backtest.windows >= _WINDOWS
         return cls(
             spec,
@@ -82,6 +84,8 @@ class Bounds:
         if residuals is None:
             return model
         widths = residual_widths(residuals, self.spec.levels, self.apart)
+        if self.apart is None:
+            return IntervalRegression(model, self.spec.levels, widths)
         return IntervalForecast.of(model, rows, Basis.of(self.spec), widths)
 
     def kept(self, evaluation: Evaluation, splits: Sequence[Split]) -> tuple[HeldOut | None, ...]:
@@ -95,7 +99,10 @@ class Bounds:
             and replace(
                 held,
                 predictions=self._bounded(
-                    held.predictions, widths, split.steps, np.zeros(len(split.steps), dtype=np.int64)
+                    held.predictions,
+                    widths,
+                    None if self.apart is None else split.steps,
+                    np.zeros(len(held.actual), dtype=np.int64),
                 ),
             )
             for held, widths, split in zip(evaluation.held, crossed, splits, strict=True)
@@ -132,8 +139,10 @@ class Bounds:
         """
         if not self.from_errors:
             return columns
-        residuals = _panel_residuals(evaluation, keys, self.spec.horizon)[places]
+        residuals = _panel_residuals(evaluation, keys)[places]
         widths = residual_widths(residuals, self.spec.levels, self.apart)
+        if self.apart is None:
+            return IntervalRegressions.of(columns, self.spec.levels, widths)
         return IntervalForecasts.of(columns, Basis.of(self.spec), widths)
 
     def panel_kept(self, evaluation: PanelEvaluation, chosen: npt.NDArray[np.bool_]) -> PanelEvaluation:
@@ -145,7 +154,7 @@ class Bounds:
         """
         if not self.from_errors or not chosen.any():
             return evaluation
-        residuals = _panel_residuals(evaluation, len(chosen), self.spec.horizon)[chosen]
+        residuals = _panel_residuals(evaluation, len(chosen))[chosen]
         crossed = [
             _spread(widths, chosen) for widths in crossed_widths(residuals, self.spec.levels, self.apart)
         ]
@@ -156,7 +165,10 @@ class Bounds:
                 and replace(
                     held,
                     predictions=self._bounded(
-                        held.predictions, widths, _steps(held.held), held.places[held.held.owner]
+                        held.predictions,
+                        widths,
+                        None if self.apart is None else _steps(held.held),
+                        held.places[held.held.owner],
                     ),
                 )
                 for held, widths in zip(evaluation.held, crossed, strict=True)
@@ -168,15 +180,17 @@ class Bounds:
         return replace(self.spec, levels=())
 
     def _residuals(self, evaluation: Evaluation | None, splits: Sequence[Split]) -> Floats | None:
-        """Errors on held-out rows, shape (1, splits, steps); None where bounds are not to come from them."""
+        """Errors on held-out rows, shape (1, splits, steps or rows); None where bounds are not to come from them."""
         if evaluation is None or not self.where_none:
             return None
-        found = np.full((1, len(splits), self.spec.horizon), np.nan)
+        width = max((len(split.judged) for split in splits), default=0)
+        found = np.full((1, len(splits), width if self.apart is None else self.spec.horizon), np.nan)
         for place, (held, split) in enumerate(zip(evaluation.held, splits, strict=True)):
             if held is not None:
                 if not self.from_errors and self._has_bounds(held.predictions):
                     return None
-                found[0, place, split.steps - 1] = held.actual - held.predicted
+                at = np.arange(len(held.actual)) if self.apart is None else split.steps - 1
+                found[0, place, at] = held.actual - held.predicted
         return None if np.isnan(found).all() else found
 
     def _has_bounds(self, predictions: Predictions) -> bool:
@@ -184,10 +198,11 @@ class Bounds:
         return bool(np.isfinite(bounds).any())
 
     def _bounded(
-        self, predictions: Predictions, widths: Widths, steps: Ints, owner: Ints
+        self, predictions: Predictions, widths: Widths, steps: Ints | None, owner: Ints
     ) -> dict[str, Floats]:
-        main = predictions["prediction"]
-        return {"prediction": main, **widths.bounds(main, steps, owner, Basis.of(self.spec))}
+        main, spec = predictions["prediction"], self.spec
+        bounds = widths.bounds(main, steps, owner, spec.levels, non_negative=spec.non_negative)
+        return {"prediction": main, **bounds}
 
 
 def _names(levels: tuple[float, ...]) -> list[str]:
@@ -203,14 +218,15 @@ def _spread(widths: Widths, chosen: npt.NDArray[np.bool_]) -> Widths:
 
 
 def _steps(held: Panel) -> Ints:
-    """Periods ahead of the rows of many keys, from 1: in a panel no period is missing."""
+    """Places of rows among their key's, from 1: the periods ahead, as in a panel none is missing."""
     steps: Ints = np.arange(len(held.owner)) - held.offsets[held.owner] + 1
     return steps
 
 
-def _panel_residuals(evaluation: PanelEvaluation, keys: int, horizon: int) -> Floats:
-    """Errors on held-out rows. Shape (keys, splits, steps)."""
-    found = np.full((keys, len(evaluation.held), horizon), np.nan)
+def _panel_residuals(evaluation: PanelEvaluation, keys: int) -> Floats:
+    """Errors on held-out rows. Shape (keys, splits, steps or rows)."""
+    width = max((int(held.held.lengths.max()) for held in evaluation.held if held is not None), default=0)
+    found = np.full((keys, len(evaluation.held), width), np.nan)
     for place, held in enumerate(evaluation.held):
         if held is not None:
             found[_cells(held, place)] = held.actual - held.predicted
