@@ -41,7 +41,7 @@ Candidates are written `family` or `family: {parameter: value}` under `models:`.
 - **Your own**: `module:Class` is an estimator class; `module:function` is `fit(frame, spec) -> model` whose `predict(frame)`
   gives one value a row. Modules beside the job file are importable, and a snapshot travels with the run.
 
-All forecast families give prediction intervals at `forecast.levels`.
+All forecast families give prediction intervals at `forecast.levels`; [where their bounds come from](selection.md#intervals).
 
 **Memory.** Before a key is read, it is estimated what its fit takes: {base} for a process, and of each row's columns 8 bytes a
 value, times the factor below ({estimator} for estimators by import path, {own} for your own code). The factors are the least

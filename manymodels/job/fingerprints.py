@@ -19,6 +19,7 @@ _PARTS: dict[str, Any] = {
     "task": True,
     "models": True,
     "forecast": True,
+    "regression": True,
     "evaluation": True,
     "selection": True,
     "anomaly": True,
@@ -58,6 +59,9 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     if "features" in settled:
         del data["ignore"]
     parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}})
+    parts["forecast"].pop("intervals", None)
+    if job.forecast.levels and job.forecast.intervals != "model":  # the only bounds that there were at first
+        parts["intervals"] = job.forecast.intervals
     content = {**parts, "data": {**data, **settled}}
     return blake2b(_canonical(content).encode(), digest_size=16, person=b"manymodels job 1").hexdigest()
 

@@ -145,6 +145,8 @@ def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
         label=job.evaluation.label,
         threads=job.compute.threads,
     )
+    if job.task == "regression":
+        return replace(spec, levels=tuple(job.regression.levels))
     if job.task != "forecast":
         return spec
     from manymodels.models.forecast.frequency import infer_frequency, normalise_frequency, season_length
@@ -168,6 +170,7 @@ def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
         season_length=job.forecast.season_length or season_length(frequency),
         horizon=job.forecast.horizon,
         levels=tuple(job.forecast.levels),
+        intervals=job.forecast.intervals,
         non_negative=job.forecast.non_negative,
         gaps=job.data.gaps,
         on_duplicate_time=job.data.on_duplicate_time,

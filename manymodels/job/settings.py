@@ -24,6 +24,8 @@ from manymodels.storage import Storage
 __all__ = ["CodeSnapshot", "FitSettings", "RowLimit", "RunSettings", "load_settings", "write_settings"]
 
 _FORMAT = 1
+_BEFORE = {"intervals": "model"}
+"""What settings mean that were written before there was a choice."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         storage_root=storage.root,
         dataset=record.dataset,
         columns=tuple(content["columns"]),
-        spec=FitSpec(**spec, classes=store.classes if job.task == "classification" else ()),
+        spec=FitSpec(**{**_BEFORE, **spec}, classes=store.classes if job.task == "classification" else ()),
         candidates=tuple(CandidateSpec(**candidate) for candidate in content.get("candidates", ()))
         or tuple(job.models),
         evaluation=job.evaluation,

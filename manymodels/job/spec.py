@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from manymodels.compute.spec import ComputeSpec
 from manymodels.dataset.spec import DataSpec
 from manymodels.evaluation.spec import EvaluationSpec
-from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, Task
+from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, RegressionSpec, Task
 from manymodels.monitoring.spec import MonitorSpec
 from manymodels.selection.auto import with_auto
 from manymodels.selection.spaces import check_spaces, has_spaces
@@ -118,7 +118,7 @@ def _in_full(entry: Any) -> Any:
 class JobSpec(Spec):
     """A job file."""
 
-    added = frozenset({"selection"})
+    added = frozenset({"regression", "selection"})
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """The model set's name in the registry."""
@@ -131,6 +131,8 @@ class JobSpec(Spec):
     set of candidates by task, which can be narrowed (`auto: {block: [ets]}`)."""
     forecast: ForecastSpec = ForecastSpec()
     """What a forecast covers."""
+    regression: RegressionSpec = RegressionSpec()
+    """What a regression tells beside its prediction."""
     evaluation: EvaluationSpec = EvaluationSpec()
     """How candidates are compared, per key."""
     selection: SelectionSpec = SelectionSpec()
@@ -212,6 +214,15 @@ class JobSpec(Spec):
             for field, value in (("as_of", data.as_of), ("window", data.window)):
                 if value is not None:
                     raise ValueError(f"`data.{field}` needs `data.time`, the column that it looks at")
+        if self.regression.levels and self.task != "regression":
+            raise ValueError(
+                f"`regression.levels` is for regressions, the job's task is {self.task}"
+                + ("; use `forecast.levels`" if self.task == "forecast" else "; remove it")
+            )
+        if self.regression.levels and not held_out:
+            raise ValueError(
+                "`regression.levels` needs held-out rows: `evaluation.holdout` above 0, or `folds`"
+            )
         keep = None if self.training.max_rows is None else self.training.max_rows.keep
         if keep == "sample" and self.task == "forecast":
             raise ValueError(

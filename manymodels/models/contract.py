@@ -31,7 +31,8 @@ class FitSpec:
         frequency: Forecasts: pandas offset alias in today's spelling, or ``step``.
         season_length: Forecasts: periods in a season, 1 for none.
         horizon: Forecasts: periods ahead.
-        levels: Forecasts: prediction intervals in percent.
+        levels: Forecasts and regressions: prediction intervals in percent, ascending.
+        intervals: Forecasts: where their bounds come from (``auto``, ``conformal``, ``model``).
         non_negative: Forecasts: raise forecasts below zero to zero.
         gaps: Forecasts: what the target is in periods without a row (``leave``, ``zero``, ``ffill``, ``interpolate``).
         on_duplicate_time: Forecasts: how rows at one time are combined.
@@ -54,6 +55,7 @@ class FitSpec:
     season_length: int = 1
     horizon: int = 1
     levels: tuple[float, ...] = ()
+    intervals: str = "auto"
     non_negative: bool = False
     gaps: str = "leave"
     on_duplicate_time: str = "error"
@@ -85,7 +87,8 @@ class FittedModel(Protocol):
 
         Returns:
             One value a row in each column. Forecast: ``prediction`` and, for every level, ``prediction_lo_80`` and
-            ``prediction_hi_80`` (``interval_columns``). Regression, ranking: ``prediction``. Classification:
+            ``prediction_hi_80`` (``interval_columns``). Regression, ranking: ``prediction``, to which regressions get the
+            bounds by their errors (``models.intervals``). Classification:
             ``prediction`` (a class) and ``probability_<class>`` for every class of ``FitSpec.classes``. Anomaly:
             ``score`` (higher is more anomalous) and ``is_anomaly``.
 

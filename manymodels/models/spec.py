@@ -8,7 +8,16 @@ from pydantic import Field, field_validator, model_validator
 
 from manymodels.specs import Fraction, Spec
 
-__all__ = ["AnomalySpec", "AutoSpec", "CandidateSpec", "ForecastSpec", "RankingSpec", "Task", "WhenSpec"]
+__all__ = [
+    "AnomalySpec",
+    "AutoSpec",
+    "CandidateSpec",
+    "ForecastSpec",
+    "RankingSpec",
+    "RegressionSpec",
+    "Task",
+    "WhenSpec",
+]
 
 Task = Literal["forecast", "regression", "classification", "anomaly", "ranking"]
 
@@ -76,10 +85,15 @@ class AutoSpec(Spec):
 class ForecastSpec(Spec):
     """What a forecast covers."""
 
+    added = frozenset({"intervals"})
+
     horizon: int = Field(default=14, ge=1)
     """Periods ahead."""
     levels: list[float] = []
     """Prediction intervals, percent: `[80, 95]`."""
+    intervals: Literal["auto", "conformal", "model"] = "auto"
+    """Where bounds come from: `model`, its own method; `conformal`, its errors in the backtest; `auto`, the latter where the
+    backtest has two windows or more, or the model has no method of its own."""
     season_length: int | None = Field(default=None, ge=1)
     """Periods in a season; by frequency when null (`step` has 1)."""
     non_negative: bool = False
@@ -88,10 +102,26 @@ class ForecastSpec(Spec):
     @field_validator("levels")
     @classmethod
     def _percent(cls, levels: list[float]) -> list[float]:
-        for level in levels:
-            if not 0 < level < 100:
-                raise ValueError(f"a level is a percentage between 0 and 100; found {level}")
-        return sorted(set(levels))
+        return _percents(levels)
+
+
+class RegressionSpec(Spec):
+    """What a regression tells beside its prediction."""
+
+    levels: list[float] = []
+    """Prediction intervals, percent: `[80, 95]`; as wide as the errors on held-out rows say."""
+
+    @field_validator("levels")
+    @classmethod
+    def _percent(cls, levels: list[float]) -> list[float]:
+        return _percents(levels)
+
+
+def _percents(levels: list[float]) -> list[float]:
+    for level in levels:
+        if not 0 < level < 100:
+            raise ValueError(f"a level is a percentage between 0 and 100; found {level}")
+    return sorted(set(levels))
 
 
 class AnomalySpec(Spec):

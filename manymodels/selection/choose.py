@@ -27,6 +27,7 @@ from manymodels.selection.applicability import applicable
 from manymodels.selection.ensembles import JudgedEnsemble, ensemble_candidate, judge_ensemble
 from manymodels.selection.failures import failure_of
 from manymodels.selection.incumbents import stays
+from manymodels.selection.intervals import Bounds
 from manymodels.selection.spec import SelectionSpec
 
 __all__ = ["KeyFit", "fit_key"]
@@ -84,6 +85,11 @@ class _Entry:
         self.metric: float | None = None
         self.unusable = ""
         self.seconds = self.fit_seconds = 0.0
+
+    @property
+    def judged(self) -> bool:
+        """Whether it predicted held-out rows."""
+        return self.evaluation is not None and any(held is not None for held in self.evaluation.held)
 
     def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
         """Fit it on all rows, naming each candidate before its fit; None where that cannot be done."""
@@ -198,6 +204,7 @@ def fit_key(
     splits: Sequence[Split] = ()
     shared: Sequence[int] = ()
     reason = ""
+    bounds = Bounds.of(spec, evaluation)
     if metric is not None:
         try:
             splits = make_splits(rows, spec, evaluation)
@@ -208,7 +215,7 @@ def fit_key(
         for trial in trials if splits else ():
             if trial.failure is None:
                 yield trial.candidate.name
-                trial.evaluate(splits, spec, metric, evaluation.cadence(spec.task))
+                trial.evaluate(splits, bounds.judged(metric), metric, evaluation.cadence(spec.task))
         shared = _settle(trials)
     entries: list[_Entry] = [*trials]
     if metric is not None and (together := _ensemble(trials, shared, spec, metric, selection)) is not None:
@@ -216,7 +223,7 @@ def fit_key(
     for entry in _preferred(_ranked(entries, metric), metric, incumbent, min_gain):
         if entry.failure is not None:
             continue
-        model = yield from entry.refitted(rows, spec)
+        model = yield from entry.refitted(rows, bounds.refitted(judged=entry.judged))
         if model is None:
             continue
         baseline = None
@@ -228,13 +235,13 @@ def fit_key(
             reason=reason if entry.metric is None else "",
             candidate=entry.candidate.name,
             params=json.dumps(params, default=str) if (params := entry.candidate.params) else "{}",
-            model=model,
+            model=bounds.around(model, rows, entry.evaluation, splits),
             metric=entry.metric,
             baseline=baseline,
             skill=None if metric is None else metric.skill(entry.metric, baseline),
             judged=tuple(splits[place].number for place in _judged_on(entry, shared)),
             scores=_leaderboard(entries, metric),
-            backtests=_kept(entries if evaluation.keep == "all" else [entry], splits, rows, spec)
+            backtests=_kept(entries if evaluation.keep == "all" else [entry], splits, rows, bounds)
             if evaluation.keep != "none"
             else (),
             rows=len(rows),
@@ -320,13 +327,15 @@ def _judged_on(winner: _Entry, shared: Sequence[int]) -> Sequence[int]:
 
 
 def _kept(
-    trials: Sequence[_Entry], splits: Sequence[Split], rows: Rows, spec: FitSpec
+    entries: Sequence[_Entry], splits: Sequence[Split], rows: Rows, bounds: Bounds
 ) -> tuple[Backtest, ...]:
     return tuple(
         backtest
-        for trial in trials
-        if trial.evaluation is not None
-        for backtest in backtests_of(trial.candidate.name, trial.evaluation.held, splits, rows, spec)
+        for entry in entries
+        if entry.evaluation is not None
+        for backtest in backtests_of(
+            entry.candidate.name, bounds.kept(entry.evaluation, splits), splits, rows, bounds.spec
+        )
     )
 
 

@@ -18,6 +18,7 @@ from manymodels.evaluation.splits import holds_out
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.selection.incumbents import stays
+from manymodels.selection.intervals import Bounds
 
 __all__ = ["PanelChoice", "Winners", "fit_panel", "split_means"]
 
@@ -94,6 +95,7 @@ def fit_panel(
     evaluations = []
     alone = tried[[trainer is None for trainer in trainers]].any(axis=0) | ~tried.any(axis=0)
     chosen = tried.argmax(axis=0)
+    bounds = Bounds.of(spec, evaluation)
     if metric is not None and holds_out(spec, evaluation):
         splits = panel_splits(panel, seeds, spec, evaluation)
         asked = np.zeros((len(splits), keys), dtype=bool)
@@ -103,7 +105,7 @@ def fit_panel(
             began = time.perf_counter()
             theirs = tried[number] & ~alone
             held = [split.only(theirs[split.places]) for split in splits]
-            evaluations.append(_evaluated(trainer, held, seeds, spec, metric))
+            evaluations.append(_evaluated(trainer, held, seeds, bounds.judged(metric), metric))
             means[number] = split_means(evaluations[-1].values, asked)
             seconds[number] += time.perf_counter() - began
         baseline = split_means(panel_baselines(splits, seeds, spec, metric), asked)
@@ -115,17 +117,27 @@ def fit_panel(
             theirs = np.flatnonzero((incumbents >= 0) & complete & tried[incumbents, each])
             kept = theirs[stays(badness[incumbents, each][theirs], badness[chosen, each][theirs], min_gain)]
             chosen[kept] = incumbents[kept]
+        for number, found in enumerate(evaluations):
+            chosen[(chosen == number) & bounds.panel_unsure(found, keys)] = -1
     chosen = np.where(alone, -1, chosen)
+    refit = bounds.refitted(judged=bool(evaluations))
     winners = []
     for number, trainer in enumerate(trainers):
         won = np.flatnonzero(chosen == number)
         if len(won) == 0 or trainer is None:
             continue
         began = time.perf_counter()
-        fit = trainer.fit_batch(panel.take(won), seeds[won], spec)
+        fit = trainer.fit_batch(panel.take(won), seeds[won], refit)
         seconds[number] += time.perf_counter() - began
         if len(fit.places):
-            winners.append(Winners(number, won[fit.places], fit.columns))
+            places = won[fit.places]
+            columns = fit.columns
+            if evaluations:
+                columns = bounds.panel_around(columns, places, evaluations[number], keys)
+            winners.append(Winners(number, places, columns))
+    for number, found in enumerate(evaluations if evaluation.keep != "none" else ()):
+        wanted = (chosen == number) | (evaluation.keep == "all")
+        evaluations[number] = bounds.panel_kept(found, wanted)
     return PanelChoice(tuple(winners), tried, means, baseline, tuple(evaluations), seconds / max(keys, 1))
 
 

@@ -47,6 +47,8 @@ _SCHEMAS: dict[str, str] = {
     "croston/1": f"{_HERE}.intermittent:Intervals",
     "tsb/1": f"{_HERE}.intermittent:Chances",
     "lag_regression/1": f"{_HERE}.lag_regression:LagRegressions",
+    "interval_forecasts/1": f"{_HERE}.intervals:IntervalForecasts",
+    "interval_regressions/1": f"{_HERE}.intervals:IntervalRegressions",
     "ewma/1": f"{_HERE}.anomaly:Charts",
     "robust_zscore/1": f"{_HERE}.anomaly:Zscores",
 }
