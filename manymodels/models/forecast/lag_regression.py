@@ -33,6 +33,7 @@ from manymodels.models.forecast.lag_model import (
     path_of,
     spread,
 )
+from manymodels.models.forecast.public_holidays import check_country
 from manymodels.models.forecast.regressors import (
     Regressor,
     check_estimator,
@@ -47,6 +48,11 @@ __all__ = ["FittedLagRegression", "LagRegression", "columns_of", "design_of", "t
 
 _Periods = Annotated[int, Field(ge=1)]
 _ManyPeriods = Annotated[tuple[_Periods, ...], Strict(False)]
+
+
+Transform = Literal[
+    "none", "log", "difference", "seasonal_difference", "log_difference", "log_seasonal_difference"
+]
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,11 @@ class LagRegression:
         lags: Periods back; by season when null.
         rolling: Periods of rolling means.
         calendar: Calendar features by name: season, hour, weekday, monthpart, month, quarter, yearly,
-            trend, closure; ``true`` takes those that the history covers twice.
+            trend, closure, holiday; ``true`` takes those that the history covers twice.
+        holidays: Whose public holidays the calendar has: the ISO code of a country, or of a part of it (``DE``, ``DE-BY``).
         crossed: Known-future features whose effect may differ by place in the season.
         transform: What the target becomes first: its logarithm, its change from one period, or from one
-            season, to the next.
+            season, to the next, or the change of its logarithm.
         season_length: Periods in a season; by frequency when null.
     """
 
@@ -76,8 +83,9 @@ class LagRegression:
     lags: _ManyPeriods | None = None
     rolling: _ManyPeriods = ()
     calendar: bool | Annotated[tuple[CalendarFeature, ...], Strict(False)] = True
+    holidays: str | None = None
     crossed: Annotated[tuple[str, ...], Strict(False)] = ()
-    transform: Literal["none", "log", "difference", "seasonal_difference"] = "none"
+    transform: Transform = "none"
     season_length: _Periods | None = None
 
     name: ClassVar[str] = "lag_regression"
@@ -86,6 +94,21 @@ class LagRegression:
     def __post_init__(self) -> None:
         if self.isolated:
             check_estimator(self.estimator, self.params)
+        if self.holidays is not None:
+            check_country(self.holidays)
+        elif not isinstance(self.calendar, bool) and "holiday" in self.calendar:
+            raise ValueError("calendar feature holiday needs `holidays`, a country like DE")
+
+    @property
+    def logged(self) -> bool:
+        """Whether what is regressed are logarithms, or their changes."""
+        return self.transform.startswith("log")
+
+    def lag(self, season: int) -> int:
+        """Periods of the difference that is regressed; 0 for none."""
+        if self.transform.endswith("seasonal_difference"):
+            return season
+        return 1 if self.transform.endswith("difference") else 0
 
     @property
     def isolated(self) -> bool:
@@ -104,10 +127,10 @@ class LagRegression:
         season = self.season_length or spec.season_length
         columns = columns_of(self, spec, [series], season)
         design = columns.design
-        lag = {"difference": 1, "seasonal_difference": season}.get(self.transform, 0)
+        lag = self.lag(season)
         need_rows(self.name, design.reach + lag + LEAST_ROWS, len(series), season)
-        shift = 1.0 if self.transform == "log" and np.nanmin(series.target) == 0 else 0.0
-        scale = Scale(self.transform == "log", shift, lag)
+        shift = 1.0 if self.logged and np.nanmin(series.target) == 0 else 0.0
+        scale = Scale(self.logged, shift, lag)
         levels = filled_levels(series, scale, season)
         moved = scale.scaled(levels[None])[0][(series.target == series.target)[lag:]]
         if len(moved) == 0:
@@ -147,11 +170,15 @@ def design_of(family: LagRegression, frequency: str, season: int, start: int, le
     lags = usual_lags(season, length) if family.lags is None else family.lags
     calendar = family.calendar
     if isinstance(calendar, bool):
-        calendar = usual_calendar(frequency, season, length) if calendar else ()
+        holidays = family.holidays is not None
+        calendar = usual_calendar(frequency, season, length, holidays=holidays) if calendar else ()
     dated = [name for name in calendar if name not in ("season", "trend", "closure")]
     if frequency == "step" and dated:
         raise ModelError(f"calendar feature {dated[0]} needs times; frequency `step` has positions")
-    return Design(tuple(sorted(set(lags))), family.rolling, calendar, season, frequency, start, length)
+    country = (family.holidays or "") if "holiday" in calendar else ""
+    return Design(
+        tuple(sorted(set(lags))), family.rolling, calendar, season, frequency, start, length, country
+    )
 
 
 def columns_of(family: LagRegression, spec: FitSpec, parts: list[Series], season: int) -> Columns:
