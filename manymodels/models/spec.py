@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -80,8 +80,9 @@ class ForecastSpec(Spec):
     """Periods ahead."""
     levels: list[float] = []
     """Prediction intervals, percent: `[80, 95]`."""
-    season_length: int | None = Field(default=None, ge=1)
-    """Periods in a season; by frequency when null (`step` has 1)."""
+    season_length: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Periods in a season; by frequency when null (`step` has 1). `auto` looks in some keys for one of the seasons that the
+    frequency suggests (of any length for `step`), and takes 1 where most have none."""
     non_negative: bool = False
     """Whether forecasts below zero are raised to zero."""
 

@@ -119,6 +119,8 @@ _PLAIN = {**_SMOOTH, "seasonal": False}
 _SEASONAL = {**_SMOOTH, "seasonal": True, "min_seasons": 3}
 _LEARNING = {**_SMOOTH, "min_rows": 40}
 
+_NEAR = {"lags": "neighbours", "params": {"alpha": 0.1}}
+
 _FORECAST = (
     Entry("naive", "naive", when={"alive": False}),
     Entry("theta", "theta", when=_SMOOTH),
@@ -135,13 +137,20 @@ _FORECAST = (
         {"error": "mul", "trend": "add", "seasonal": "mul"},
         {**_SEASONAL, "positive": True},
     ),
-    Entry("lags", "lag_regression", when=_LEARNING),
-    Entry("lags_log", "lag_regression", {"transform": "log"}, {**_LEARNING, "positive": True}),
-    Entry("lags_change", "lag_regression", {"transform": "difference"}, _LEARNING),
+    Entry("lags", "lag_regression", {**_NEAR}, _LEARNING),
+    Entry("lags_log", "lag_regression", {**_NEAR, "transform": "log"}, {**_LEARNING, "positive": True}),
+    Entry("dense_lags", "lag_regression", {"lags": "dense"}, _LEARNING),
     Entry(
-        "lags_season_change",
+        "dense_lags_log",
         "lag_regression",
-        {"transform": "seasonal_difference"},
+        {"lags": "dense", "transform": "log"},
+        {**_LEARNING, "positive": True},
+    ),
+    Entry("change", "lag_regression", {"lags": "dense", "transform": "difference"}, _LEARNING),
+    Entry(
+        "season_change",
+        "lag_regression",
+        {"lags": "dense", "transform": "seasonal_difference"},
         {**_LEARNING, "seasonal": True, "min_seasons": 4},
     ),
     Entry(

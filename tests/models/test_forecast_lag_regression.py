@@ -15,6 +15,7 @@ from manymodels.models.forecast.lag_features import (
     Design,
     calendar_features,
     fill_back,
+    lags_by,
     usual_calendar,
     usual_lags,
 )
@@ -412,6 +413,17 @@ def test_a_history_too_short_for_its_lags_is_refused() -> None:
 def test_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(ModelError, match="nothing to learn from"):
         family("lag_regression", lags=[], calendar=False).fit(rows(weekly(40)), spec())
+
+
+def test_a_named_rule_gives_lags_by_season_and_length() -> None:
+    assert lags_by("neighbours", 7, 365) == (1, 2, 3, 6, 7, 8, 13, 14, 15)
+    assert lags_by("neighbours", 24, 960) == (1, 2, 3, 23, 24, 25, 47, 48, 49, 167, 168, 169)
+    assert lags_by("neighbours", 24, 300) == (1, 2, 3, 23, 24, 25, 47, 48, 49)
+    assert lags_by("neighbours", 1, 60) == (1, 2, 3)
+    assert lags_by("dense", 7, 365) == (1, 2, 3, 4, 5, 6, 7, 8, 14)
+    assert lags_by("dense", 4, 6) == (1, 2)
+    with pytest.raises(JobError, match="parameter lags"):
+        family("lag_regression", lags="nearby")
 
 
 def test_the_usual_lags_follow_the_season_and_the_length() -> None:

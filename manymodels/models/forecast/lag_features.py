@@ -13,7 +13,16 @@ from manymodels.models.contract import Floats
 from manymodels.models.forecast.frequency import Ints, period_times
 from manymodels.models.forecast.public_holidays import WIDTH, holiday_features
 
-__all__ = ["CalendarFeature", "Design", "calendar_features", "fill_back", "usual_calendar", "usual_lags"]
+__all__ = [
+    "CalendarFeature",
+    "Design",
+    "LagRule",
+    "calendar_features",
+    "fill_back",
+    "lags_by",
+    "usual_calendar",
+    "usual_lags",
+]
 
 CalendarFeature = Literal[
     "season", "hour", "weekday", "monthpart", "month", "quarter", "yearly", "trend", "closure", "holiday"
@@ -26,6 +35,8 @@ _WIDTHS: dict[str, int] = {
     "holiday": WIDTH,
 }  # fmt: skip
 _DAY = np.timedelta64(1, "D")
+_DAYS = (24, 48, 96)
+"""Seasons that are days, so that a week is a season too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +176,29 @@ def usual_lags(season: int, length: int) -> tuple[int, ...]:
     wanted = [1, 2, 3]
     if season > 1:
         wanted = [1, 2, season, season + 1, 2 * season, 2 * season + 1]
-    if season in (24, 48, 96):
+    if season in _DAYS:
         wanted += [7 * season, 7 * season + 1]
     return tuple(sorted({lag for lag in wanted if lag <= max(length // 3, 1)}))
+
+
+LagRule = Literal["neighbours", "dense"]
+
+
+def lags_by(rule: LagRule, season: int, length: int) -> tuple[int, ...]:
+    """The lags of a named rule, none longer than a third of the history.
+
+    ``neighbours``: the last three periods; of the last two seasons the same place and those beside it, as the terms of a
+    multiplicative seasonal autoregression have it (Box and Jenkins, 1970); where seasons are days (24, 48 or 96 periods), also
+    of the last week. ``dense``: every period of the last season and one more, the same place in the season before, and, where
+    seasons are days, in the last week.
+    """
+    longer = (7 * season,) if season in _DAYS else ()
+    if rule == "neighbours":
+        places = (season, 2 * season, *longer) if season > 1 else ()
+        wanted = {1, 2, 3} | {place + beside for place in places for beside in (-1, 0, 1)}
+    else:
+        wanted = {*range(1, season + 2), 2 * season, *longer}
+    return tuple(sorted(lag for lag in wanted if 0 < lag <= max(length // 3, 1)))
 
 
 def usual_calendar(

@@ -17,7 +17,9 @@ from manymodels.models.forecast.frequency import Ints
 from manymodels.models.forecast.lag_features import (
     CalendarFeature,
     Design,
+    LagRule,
     fill_back,
+    lags_by,
     usual_calendar,
     usual_lags,
 )
@@ -67,7 +69,7 @@ class LagRegression:
     Attributes:
         estimator: Import path of a scikit-learn regressor.
         params: The estimator's parameters; ``random_state`` is the key's seed unless given.
-        lags: Periods back; by season when null.
+        lags: Periods back; by season when null, or by another rule for them: neighbours, dense.
         rolling: Periods of rolling means.
         calendar: Calendar features by name: season, hour, weekday, monthpart, month, quarter, yearly,
             trend, closure, holiday; ``true`` takes those that the history covers twice.
@@ -80,7 +82,7 @@ class LagRegression:
 
     estimator: str = "sklearn.linear_model.Ridge"
     params: dict[str, Any] = field(default_factory=dict)
-    lags: _ManyPeriods | None = None
+    lags: _ManyPeriods | LagRule | None = None
     rolling: _ManyPeriods = ()
     calendar: bool | Annotated[tuple[CalendarFeature, ...], Strict(False)] = True
     holidays: str | None = None
@@ -167,7 +169,11 @@ def design_of(family: LagRegression, frequency: str, season: int, start: int, le
     Raises:
         ModelError: A calendar feature that needs times.
     """
-    lags = usual_lags(season, length) if family.lags is None else family.lags
+    lags: tuple[int, ...]
+    if family.lags is None:
+        lags = usual_lags(season, length)
+    else:
+        lags = lags_by(family.lags, season, length) if isinstance(family.lags, str) else family.lags
     calendar = family.calendar
     if isinstance(calendar, bool):
         holidays = family.holidays is not None
