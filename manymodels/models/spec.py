@@ -24,6 +24,8 @@ class WhenSpec(Spec):
     """Forecasts: the rows cover at least so many seasons (`forecast.season_length`)."""
     max_season: int | None = Field(default=None, ge=1)
     """Forecasts: a season has at most so many periods."""
+    daily: bool | None = None
+    """Forecasts: whether a season is a day of 24, 48 or 96 periods, so that the week is a season too."""
     seasonal: bool | None = None
     """Forecasts: whether the season is significant: its autocorrelation, at 90 %, as in the M4 competition."""
     alive: bool | None = None

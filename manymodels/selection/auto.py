@@ -117,6 +117,7 @@ _SMOOTH = {"alive": True, "intermittent": False}
 _SPARSE = {"alive": True, "intermittent": True}
 _PLAIN = {**_SMOOTH, "seasonal": False}
 _SEASONAL = {**_SMOOTH, "seasonal": True, "min_seasons": 3}
+_WEEKLY = {"alive": True, "daily": True}
 _LEARNING = {**_SMOOTH, "min_rows": 40}
 
 _NEAR = {"lags": "neighbours", "params": {"alpha": 0.1}}
@@ -137,6 +138,8 @@ _FORECAST = (
         {"error": "mul", "trend": "add", "seasonal": "mul"},
         {**_SEASONAL, "positive": True},
     ),
+    Entry("week_naive", "seasonal_naive", {"season_length": "week"}, {**_WEEKLY, "min_seasons": 15}),
+    Entry("week_ets", "ets", {"season_length": "week"}, {**_WEEKLY, "min_seasons": 22}),
     Entry("lags", "lag_regression", {**_NEAR}, _LEARNING),
     Entry("lags_log", "lag_regression", {**_NEAR, "transform": "log"}, {**_LEARNING, "positive": True}),
     Entry("dense_lags", "lag_regression", {"lags": "dense"}, _LEARNING),

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from forecast_cases import family, spec
 
-from manymodels.models.forecast.seasons import detect_season
+from manymodels.models.forecast.seasons import detect_season, season_of
+from manymodels.records import Rows
 
 
 def _series(season: int, length: int, *, seed: int = 0, strength: float = 3.0) -> np.ndarray:
@@ -40,3 +43,29 @@ def test_a_season_of_few_is_not_the_fleets() -> None:
     noise = [rng.normal(0, 1, 100) for _ in range(4)]
     assert detect_season([*noise, _series(7, 100)], "D") == 1
     assert detect_season([*noise[:2], _series(7, 100), _series(7, 100, seed=1)], "D") == 7
+
+
+def test_a_week_is_seven_days_of_hours_and_else_the_season_itself() -> None:
+    assert season_of(None, spec(season_length=24)) == 24
+    assert season_of(5, spec(season_length=24)) == 5
+    assert season_of("week", spec(season_length=24)) == 168
+    assert season_of("week", spec(season_length=7)) == 7
+
+
+def test_families_take_the_week_for_a_season() -> None:
+    hours = pd.date_range("2024-01-01", periods=24 * 22, freq="h")
+    values = np.where(hours.day_of_week < 5, 100.0, 20.0) + hours.hour
+    rows = Rows(pd.DataFrame({"day": hours, "y": values}))
+    future = Rows(pd.DataFrame({"day": pd.date_range(hours[-1], periods=25, freq="h")[1:]}))
+    hourly = spec(frequency="h", season_length=24, horizon=24, levels=())
+    for name, params in (
+        ("seasonal_naive", {}),
+        ("ets", {}),
+        ("theta", {}),
+        ("lag_regression", {"lags": [168]}),
+    ):
+        made = family(name, season_length="week", **params).fit(rows, hourly)
+        found = made.predict(future)["prediction"]
+        assert abs(found.mean() - (100 + 11.5)) < 10, (
+            name
+        )  # the day after is a Tuesday, and the last day was a Monday

@@ -35,6 +35,7 @@ from manymodels.models.forecast.lag_features import Design
 from manymodels.models.forecast.lag_model import LEAST_ROWS, ORIGINS, Columns, Scale
 from manymodels.models.forecast.lag_regression import FittedLagRegression, LagRegression, design_of
 from manymodels.models.forecast.regressors import Linear, is_plain_ridge
+from manymodels.models.forecast.seasons import season_of
 from manymodels.models.forecast.series import Basis
 
 __all__ = ["BatchedLagRegression", "LagRegressions"]
@@ -223,7 +224,7 @@ class BatchedLagRegression:
     def fit_batch(self, panel: Panel, seeds: Ints, spec: FitSpec) -> PanelFit:
         """See ``BatchedTrainer.fit_batch``."""
         basis, family = Basis.of(spec), self.family
-        season = family.season_length or spec.season_length
+        season = season_of(family.season_length, spec)
         lag, log = family.lag(season), family.logged
         places, series = SeriesPanel.read(panel, basis, least=max(season, lag + LEAST_ROWS))
         known, crossed, usable = self._known(panel.take(places), season, spec)

@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from manymodels.models.contract import Floats
 from manymodels.models.forecast.frequency import Ints, period_times
 from manymodels.models.forecast.public_holidays import WIDTH, holiday_features
+from manymodels.models.forecast.seasons import DAYS, week_of
 
 __all__ = [
     "CalendarFeature",
@@ -35,8 +36,6 @@ _WIDTHS: dict[str, int] = {
     "holiday": WIDTH,
 }  # fmt: skip
 _DAY = np.timedelta64(1, "D")
-_DAYS = (24, 48, 96)
-"""Seasons that are days, so that a week is a season too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +175,8 @@ def usual_lags(season: int, length: int) -> tuple[int, ...]:
     wanted = [1, 2, 3]
     if season > 1:
         wanted = [1, 2, season, season + 1, 2 * season, 2 * season + 1]
-    if season in _DAYS:
-        wanted += [7 * season, 7 * season + 1]
+    if season in DAYS:
+        wanted += [week_of(season), week_of(season) + 1]
     return tuple(sorted({lag for lag in wanted if lag <= max(length // 3, 1)}))
 
 
@@ -192,7 +191,7 @@ def lags_by(rule: LagRule, season: int, length: int) -> tuple[int, ...]:
     of the last week. ``dense``: every period of the last season and one more, the same place in the season before, and, where
     seasons are days, in the last week.
     """
-    longer = (7 * season,) if season in _DAYS else ()
+    longer = (week_of(season),) if season in DAYS else ()
     if rule == "neighbours":
         places = (season, 2 * season, *longer) if season > 1 else ()
         wanted = {1, 2, 3} | {place + beside for place in places for beside in (-1, 0, 1)}

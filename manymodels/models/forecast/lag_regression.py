@@ -43,6 +43,7 @@ from manymodels.models.forecast.regressors import (
     learner_of,
     needs_positive,
 )
+from manymodels.models.forecast.seasons import SeasonLength, season_of
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
@@ -77,7 +78,7 @@ class LagRegression:
         crossed: Known-future features whose effect may differ by place in the season.
         transform: What the target becomes first: its logarithm, its change from one period, or from one
             season, to the next, or the change of its logarithm.
-        season_length: Periods in a season; by frequency when null.
+        season_length: Periods in a season; the job's when null; week is seven of them, where they are days.
     """
 
     estimator: str = "sklearn.linear_model.Ridge"
@@ -88,7 +89,7 @@ class LagRegression:
     holidays: str | None = None
     crossed: Annotated[tuple[str, ...], Strict(False)] = ()
     transform: Transform = "none"
-    season_length: _Periods | None = None
+    season_length: SeasonLength = None
 
     name: ClassVar[str] = "lag_regression"
     revision: ClassVar[int] = 2
@@ -126,7 +127,7 @@ class LagRegression:
         """Fit one key's rows; see ``Family.fit``."""
         basis = Basis.of(spec)
         series = Series.read(rows, basis)
-        season = self.season_length or spec.season_length
+        season = season_of(self.season_length, spec)
         columns = columns_of(self, spec, [series], season)
         design = columns.design
         lag = self.lag(season)

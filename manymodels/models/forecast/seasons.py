@@ -1,7 +1,7 @@
-"""The season of a fleet, from the autocorrelation of some of its series.
+"""Seasons: what a family's ``season_length`` means, and the season of a fleet, looked for in some of its series.
 
-Each series is differenced, which takes trends off; its season is the lag with the largest significant peak of the
-autocorrelation, or a shorter one whose peak is nearly as large. The fleet's is that of most series.
+To look for it, each series is differenced, which takes trends off; its season is the lag with the largest significant peak of
+the autocorrelation, or a shorter one whose peak is nearly as large. The fleet's is that of most series.
 """
 
 from __future__ import annotations
@@ -9,13 +9,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from manymodels.models.contract import Floats
+from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.frequency import season_length
 
-__all__ = ["detect_season"]
+__all__ = ["DAYS", "SeasonLength", "detect_season", "season_of", "week_of"]
+
+SeasonLength = Annotated[int, Field(ge=1)] | Literal["week"] | None
+"""Periods in a season as a family takes it: a number, the job's season when null, or the week that it is a day of."""
+
+DAYS = (24, 48, 96)
+"""Seasons that are days of hours or parts of them, so that the week is a season too."""
 
 _LONGEST = 400
 """Periods of the longest season that is looked for where the frequency suggests none."""
@@ -24,7 +32,16 @@ _NEARLY = 0.85
 _AGREED = 1 / 3
 """Share of the series that must have a season for the fleet to have it."""
 _SIGNIFICANT = 1.645
-_DAYS = (24, 48, 96, 144, 288, 1440)
+
+
+def week_of(season: int) -> int:
+    """Periods in the week of a season that is a day; of another, its own."""
+    return 7 * season if season in DAYS else season
+
+
+def season_of(asked: SeasonLength, spec: FitSpec) -> int:
+    """Periods in a family's season, given the job's."""
+    return week_of(spec.season_length) if asked == "week" else asked or spec.season_length
 
 
 def detect_season(series: Sequence[Floats], frequency: str) -> int:
@@ -37,7 +54,7 @@ def detect_season(series: Sequence[Floats], frequency: str) -> int:
         frequency: A normalised frequency.
     """
     usual = season_length(frequency)
-    wanted = None if frequency == "step" else {usual, 7 * usual} if usual in _DAYS else {usual}
+    wanted = None if frequency == "step" else {usual, week_of(usual)}
     found = Counter(_season(values, wanted) for values in series)
     del found[1]
     season, count = max(found.items(), key=lambda item: (item[1], -item[0]), default=(1, 0))
