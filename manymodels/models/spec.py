@@ -73,6 +73,8 @@ class AutoSpec(Spec):
     """Not these, by candidate or family."""
     include: list[str] = []
     """These too, by candidate or family: some cost much, or need a truth column, and are left out otherwise."""
+    country: str | None = None
+    """Forecasts: whose public holidays are features: the ISO code of a country, or of a part of it (`DE`, `DE-BY`)."""
 
 
 class ForecastSpec(Spec):

@@ -43,6 +43,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame
                 "models": {"auto": {"block": ["ets"]}},
                 "forecast": {"horizon": 6, "season_length": "auto"},
                 "evaluation": {"backtest": {"windows": 2}},
+                "selection": {"ensemble": None},
                 "training": {"isolation": isolation},
                 "compute": "serial",
                 "store": str(folder),
