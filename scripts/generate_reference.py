@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from importlib import import_module
@@ -14,7 +15,7 @@ from manymodels.cli.app import app
 from manymodels.evaluation.metrics import METRICS, default_metric
 from manymodels.models.families import FAMILIES
 from manymodels.planning.memory import BASE, ESTIMATOR, OWN, factor_of
-from manymodels.selection.auto import SETS
+from manymodels.selection.auto import ENSEMBLE_OF_AUTO, SETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 _COMMON = ("json_output", "quiet", "debug", "directory", "help")
@@ -58,6 +59,7 @@ models: auto                                 # the task's candidates
 models: {auto: {block: [lag_regression]}}    # but not these, by candidate or family
 models: {auto: {allow: [theta, ets]}}        # these only
 models: {auto: {include: [sarimax]}}         # these too
+models: {auto: {country: DE}}                # with the public holidays of a country (or of a part of it, DE-BY)
 models: [auto, "mymodule:MyModel"]           # and one of your own
 ```
 
@@ -66,6 +68,12 @@ candidate, and a release with another set trains again. Which of them are tried 
 candidate's `when`; any candidate of a job file can have one ([job_file.md](job_file.md) has its fields). The first candidate
 that a key's rows allow is what it gets when it is too short to be judged. All that is tried competes on the job's backtest,
 so more windows make better choices: with two windows, the best of many is often the luckiest.
+
+That is also why a job with `auto` combines the best candidates of a key, unless it says something else under
+`selection.ensemble`: {ensemble}. Which of a dozen candidates is the best on a key can hardly be
+told from a few windows; the average of the good ones does not need to know ([results.md](results.md) has figures). Ensembles
+are fitted one by one. For a large fleet of short series, `selection: {ensemble: null}` is many times faster: most candidates
+of forecasts have batched trainers.
 
 `when` looks at all of a key's rows. It decides what is tried, not what wins.
 """
@@ -167,7 +175,8 @@ def models() -> str:
 
 def auto() -> str:
     """docs/auto.md."""
-    lines = [_AUTO]
+    given = ", ".join(f"{name}: {value}" for name, value in ENSEMBLE_OF_AUTO.items())
+    lines = [_AUTO.replace("{ensemble}", f"`{{{given}}}`")]
     for task, entries in SETS.items():
         lines += [
             f"## {task.capitalize()}",
@@ -176,7 +185,9 @@ def auto() -> str:
             "| --- | --- | --- |",
         ]
         for entry in entries:
-            given = ", ".join(f"{name}: {value}" for name, value in entry.params.items())
+            given = ", ".join(f"{name}: {json.dumps(value)}" for name, value in entry.params.items()).replace(
+                '"', ""
+            )
             rule = (
                 ", ".join(f"`{name}: {str(value).lower()}`" for name, value in entry.when.items())
                 or "any rows"

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
+from itertools import pairwise
 from typing import Any
 
 from manymodels.dataset.roles import Roles, resolve_roles, suspicious_features
 from manymodels.dataset.sources import Source, open_source
-from manymodels.exceptions import DataError, JobError
+from manymodels.exceptions import DataError, JobError, ModelError
 from manymodels.job.code import code_fingerprint, find_modules
 from manymodels.job.fingerprints import job_fingerprint
 from manymodels.job.job import Job
@@ -108,7 +109,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         candidates=candidates,
         families=families,
         metric=metric,
-        job_hash=job_fingerprint(job, columns={"frequency": spec.frequency, "features": spec.features}),
+        job_hash=job_fingerprint(job, columns=_settled(job, spec)),
         code_hash=code_fingerprint(
             modules, [(f.name, f.revision) for f in families], minor_versions(libraries, families)
         ),
@@ -116,6 +117,14 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         modules=modules,
         warnings=(*roles.warnings, *store.details.warnings, *_giveaways(roles, store)),
     )
+
+
+def _settled(job: Job, spec: FitSpec) -> dict[str, Any]:
+    """What the job left to the data, and is settled now."""
+    found: dict[str, Any] = {"frequency": spec.frequency, "features": spec.features}
+    if job.forecast.season_length == "auto":
+        found["season_length"] = spec.season_length
+    return found
 
 
 def _giveaways(roles: Roles, store: PartitionStore) -> list[str]:
@@ -164,10 +173,11 @@ def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
             f"`evaluation.backtest.window` is {job.evaluation.backtest.window}, a length of time, and the frequency is step; "
             "give a number of periods"
         )
-    return replace(
+    asked = job.forecast.season_length
+    known = replace(
         spec,
         frequency=frequency,
-        season_length=job.forecast.season_length or season_length(frequency),
+        season_length=asked if isinstance(asked, int) else season_length(frequency),
         horizon=job.forecast.horizon,
         levels=tuple(job.forecast.levels),
         intervals=job.forecast.intervals,
@@ -175,6 +185,22 @@ def fit_spec(job: Job, roles: Roles, store: Partitions) -> FitSpec:
         gaps=job.data.gaps,
         on_duplicate_time=job.data.on_duplicate_time,
     )
+    return known if asked != "auto" else replace(known, season_length=_detected_season(known, store))
+
+
+def _detected_season(spec: FitSpec, store: Partitions) -> int:
+    """The season of some keys; 1 where none of them makes a series."""
+    from manymodels.models.forecast.seasons import detect_season
+    from manymodels.models.forecast.series import Basis, Series, fill
+    from manymodels.records import Rows
+
+    basis = Basis.of(spec)
+    frame, offsets = sample_rows(store, [basis.time, basis.target])
+    rows, found = Rows(frame), []
+    for start, stop in pairwise(offsets.tolist()):
+        with suppress(ModelError):  # a key that is of no use; its fit says why
+            found.append(fill(Series.read(rows.part(start, stop), basis).target, 1))
+    return detect_season(found, str(spec.frequency)) if found else 1
 
 
 def level_columns(job: Job) -> list[str]:

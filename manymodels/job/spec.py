@@ -12,7 +12,7 @@ from manymodels.dataset.spec import DataSpec
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, RegressionSpec, Task
 from manymodels.monitoring.spec import MonitorSpec
-from manymodels.selection.auto import with_auto
+from manymodels.selection.auto import with_auto, with_auto_ensemble
 from manymodels.selection.spaces import check_spaces, has_spaces
 from manymodels.selection.spec import ENSEMBLE, SelectionSpec
 from manymodels.specs import Duration, Fraction, Size, Spec
@@ -163,6 +163,11 @@ class JobSpec(Spec):
     @classmethod
     def _bare_target(cls, value: Any) -> Any:
         return {"target": value} if isinstance(value, str) and value in ("local", "serial") else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_ensemble(cls, fields: Any) -> Any:
+        return with_auto_ensemble(fields)
 
     @field_validator("models", mode="before")
     @classmethod

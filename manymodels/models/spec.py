@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -33,6 +33,8 @@ class WhenSpec(Spec):
     """Forecasts: the rows cover at least so many seasons (`forecast.season_length`)."""
     max_season: int | None = Field(default=None, ge=1)
     """Forecasts: a season has at most so many periods."""
+    daily: bool | None = None
+    """Forecasts: whether a season is a day of 24, 48 or 96 periods, so that the week is a season too."""
     seasonal: bool | None = None
     """Forecasts: whether the season is significant: its autocorrelation, at 90 %, as in the M4 competition."""
     alive: bool | None = None
@@ -80,6 +82,8 @@ class AutoSpec(Spec):
     """Not these, by candidate or family."""
     include: list[str] = []
     """These too, by candidate or family: some cost much, or need a truth column, and are left out otherwise."""
+    country: str | None = None
+    """Forecasts: whose public holidays are features: the ISO code of a country, or of a part of it (`DE`, `DE-BY`)."""
 
 
 class ForecastSpec(Spec):
@@ -94,8 +98,9 @@ class ForecastSpec(Spec):
     intervals: Literal["auto", "conformal", "model"] = "auto"
     """Where bounds come from: `model`, its own method; `conformal`, its errors in the backtest; `auto`, the latter where the
     backtest has two windows or more, or the model has no method of its own."""
-    season_length: int | None = Field(default=None, ge=1)
-    """Periods in a season; by frequency when null (`step` has 1)."""
+    season_length: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Periods in a season; by frequency when null (`step` has 1). `auto` looks in some keys for one of the seasons that the
+    frequency suggests (of any length for `step`), and takes 1 where most have none."""
     non_negative: bool = False
     """Whether forecasts below zero are raised to zero."""
 

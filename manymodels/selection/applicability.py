@@ -13,6 +13,7 @@ from manymodels.exceptions import ModelError
 from manymodels.models.batched.contract import Ints, Panel, Spans
 from manymodels.models.batched.series import SeriesPanel
 from manymodels.models.contract import FitSpec, Floats
+from manymodels.models.forecast.seasons import DAYS
 from manymodels.models.forecast.series import Basis, Series, fill
 from manymodels.models.spec import CandidateSpec, WhenSpec
 from manymodels.records import Rows
@@ -82,6 +83,8 @@ class _Traits(Spans):
             met &= self.lengths >= when.min_seasons * self.season
         if when.max_season is not None:
             met &= self.season <= when.max_season
+        if when.daily is not None:
+            met &= (self.season in DAYS) == when.daily
         for name in ("alive", "intermittent", "positive", "seasonal"):
             asked = getattr(when, name)
             if asked is not None:

@@ -14,10 +14,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from manymodels.models.spec import AutoSpec, CandidateSpec, Task, WhenSpec
+from manymodels.selection.spec import SelectionSpec
 
-__all__ = ["SETS", "Entry", "auto_candidates", "with_auto"]
+__all__ = ["ENSEMBLE_OF_AUTO", "SETS", "Entry", "auto_candidates", "with_auto", "with_auto_ensemble"]
+
+ENSEMBLE_OF_AUTO: Mapping[str, Any] = {"top": 8, "combine": "median", "keep": "always"}
+"""The ensemble of a job with `models: auto` that says nothing of ensembles."""
 
 _NAME = "auto"
+_COMBINED = ("forecast", "regression", "ranking", "classification")
 
 
 def with_auto(models: Any, task: Task | None) -> Any:
@@ -31,8 +36,7 @@ def with_auto(models: Any, task: Task | None) -> Any:
     Raises:
         ValueError: See ``auto_candidates``, or a field that `auto` does not have.
     """
-    alone = models == _NAME or (isinstance(models, Mapping) and set(models) == {_NAME})
-    entries = [models] if alone else models
+    entries = [models] if not isinstance(models, list) and _names_auto(models) else models
     if task is None or not isinstance(entries, list):
         return entries
     expanded: list[Any] = []
@@ -44,6 +48,31 @@ def with_auto(models: Any, task: Task | None) -> Any:
         else:
             expanded.append(entry)
     return expanded
+
+
+def with_auto_ensemble(fields: Any) -> Any:
+    """A job's fields, with an ensemble where its candidates are `auto` and nothing is said of ensembles.
+
+    Args:
+        fields: As in a job file, not yet checked.
+    """
+    if (
+        not isinstance(fields, Mapping)
+        or fields.get("task") not in _COMBINED
+        or not _names_auto(fields.get("models"))
+    ):
+        return fields
+    selection = fields.get("selection") or {}
+    if isinstance(selection, SelectionSpec):
+        selection = selection.model_dump(exclude_unset=True)
+    if not isinstance(selection, Mapping) or "ensemble" in selection:
+        return fields
+    return {**fields, "selection": {**selection, "ensemble": dict(ENSEMBLE_OF_AUTO)}}
+
+
+def _names_auto(models: Any) -> bool:
+    entries = models if isinstance(models, list) else [models]
+    return any(entry == _NAME or (isinstance(entry, Mapping) and set(entry) == {_NAME}) for entry in entries)
 
 
 def _read(fields: Any) -> AutoSpec:
@@ -74,7 +103,7 @@ def auto_candidates(task: Task, auto: AutoSpec) -> list[CandidateSpec]:
             )
     allowed, blocked, included = set(auto.allow), set(auto.block), set(auto.include)
     left = [
-        entry.candidate()
+        entry.candidate(auto.country)
         for entry in every
         if (entry.names & allowed or entry.names & included or (entry.usual and not allowed))
         and not entry.names & blocked
@@ -107,17 +136,23 @@ class Entry:
         """What it can be called in `allow`, `block` and `include`."""
         return {self.name, self.family}
 
-    def candidate(self) -> CandidateSpec:
-        """As the job has it."""
+    def candidate(self, country: str | None = None) -> CandidateSpec:
+        """As the job has it; with a country's holidays where its family can have them."""
         when = WhenSpec(**self.when) if self.when else None
-        return CandidateSpec(name=self.name, family=self.family, params=dict(self.params), when=when)
+        holidays = {"holidays": country} if country and self.family == "lag_regression" else {}
+        return CandidateSpec(
+            name=self.name, family=self.family, params={**self.params, **holidays}, when=when
+        )
 
 
 _SMOOTH = {"alive": True, "intermittent": False}
 _SPARSE = {"alive": True, "intermittent": True}
 _PLAIN = {**_SMOOTH, "seasonal": False}
 _SEASONAL = {**_SMOOTH, "seasonal": True, "min_seasons": 3}
+_WEEKLY = {"alive": True, "daily": True}
 _LEARNING = {**_SMOOTH, "min_rows": 40}
+
+_NEAR = {"lags": "neighbours", "params": {"alpha": 0.1}}
 
 _FORECAST = (
     Entry("naive", "naive", when={"alive": False}),
@@ -135,13 +170,22 @@ _FORECAST = (
         {"error": "mul", "trend": "add", "seasonal": "mul"},
         {**_SEASONAL, "positive": True},
     ),
-    Entry("lags", "lag_regression", when=_LEARNING),
-    Entry("lags_log", "lag_regression", {"transform": "log"}, {**_LEARNING, "positive": True}),
-    Entry("lags_change", "lag_regression", {"transform": "difference"}, _LEARNING),
+    Entry("week_naive", "seasonal_naive", {"season_length": "week"}, {**_WEEKLY, "min_seasons": 15}),
+    Entry("week_ets", "ets", {"season_length": "week"}, {**_WEEKLY, "min_seasons": 22}),
+    Entry("lags", "lag_regression", {**_NEAR}, _LEARNING),
+    Entry("lags_log", "lag_regression", {**_NEAR, "transform": "log"}, {**_LEARNING, "positive": True}),
+    Entry("dense_lags", "lag_regression", {"lags": "dense"}, _LEARNING),
     Entry(
-        "lags_season_change",
+        "dense_lags_log",
         "lag_regression",
-        {"transform": "seasonal_difference"},
+        {"lags": "dense", "transform": "log"},
+        {**_LEARNING, "positive": True},
+    ),
+    Entry("change", "lag_regression", {"lags": "dense", "transform": "difference"}, _LEARNING),
+    Entry(
+        "season_change",
+        "lag_regression",
+        {"lags": "dense", "transform": "seasonal_difference"},
         {**_LEARNING, "seasonal": True, "min_seasons": 4},
     ),
     Entry(

@@ -140,11 +140,13 @@ class _Trial(_Entry):
 class _Ensemble(_Entry):
     """The best candidates of one key together."""
 
-    __slots__ = ("combination", "members")
+    __slots__ = ("combination", "kept", "members")
 
-    def __init__(self, candidate: CandidateSpec, judged: JudgedEnsemble, members: Sequence[_Entry]) -> None:
+    def __init__(
+        self, candidate: CandidateSpec, judged: JudgedEnsemble, members: Sequence[_Entry], *, kept: bool
+    ) -> None:
         super().__init__(candidate, None)
-        self.members, self.combination = members, judged.combination
+        self.members, self.combination, self.kept = members, judged.combination, kept
         self.evaluation = judged.evaluation
 
     def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
@@ -301,7 +303,8 @@ def _ensemble(
     judged = judge_ensemble(evaluations, shared, spec, metric, wanted)
     if judged is None:
         return None
-    found = _Ensemble(candidate, judged, [measured[place] for place in judged.members])
+    members = [measured[place] for place in judged.members]
+    found = _Ensemble(candidate, judged, members, kept=wanted.keep == "always" or judged.better)
     known = [value for value in judged.evaluation.values if value is not None]
     found.metric = sum(known) / len(known)
     found.seconds = time.perf_counter() - began
@@ -340,14 +343,19 @@ def _kept(
 
 
 def _ranked(trials: Sequence[_Entry], metric: Metric | None) -> list[_Entry]:
-    """Best first; without a value last; ties as listed."""
+    """Best first; without a value last; ties as listed. An ensemble is before all others where it is kept, else not first."""
 
     def badness(trial: _Entry) -> tuple[bool, float]:
         if metric is None or trial.metric is None:
             return True, 0.0
         return False, metric.badness(trial.metric)
 
-    return sorted(trials, key=badness)
+    ranked = sorted(trials, key=badness)
+    together = next((trial for trial in ranked if isinstance(trial, _Ensemble)), None)
+    if together is None or (not together.kept and together is not ranked[0]):
+        return ranked
+    singles = [trial for trial in ranked if trial is not together]
+    return [together, *singles] if together.kept else [singles[0], together, *singles[1:]]
 
 
 def _preferred(

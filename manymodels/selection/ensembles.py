@@ -3,8 +3,8 @@
 Which candidates are members, and with what weights, is learned from the same held-out rows that the ensemble is judged on.
 Judged so, it would look better than it is. Therefore every part of the held-out rows is predicted by the ensemble that the
 other parts would have made: a part is a split, or half of the only one. With one split the two halves adjoin, and the value
-is still a little too good. The rival, the best single candidate, gets no such correction: its value is the best of several. So
-an ensemble is kept rather too seldom than too often.
+is still a little too good. The rival is treated alike: of every part it is the candidate that did best on the other parts.
+(The value of the best of many candidates on all parts is the luckiest one's, which hardly any ensemble would beat.)
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ class JudgedEnsemble:
         members: Places of its members among the candidates, best first.
         combination: By all held-out rows.
         evaluation: Of ensembles that did not see the rows on which they are judged.
+        better: Whether these did better than the single candidates that were chosen as they were.
     """
 
     members: tuple[int, ...]
     combination: Combination
     evaluation: Evaluation
+    better: bool
 
 
 def judge_ensemble(
@@ -78,11 +80,13 @@ def judge_ensemble(
     def learned(values: Floats) -> tuple[npt.NDArray[np.intp], Combination]:
         return _learned(values, spec, metric, wanted)
 
-    combined = []
+    combined, ours, rivals = [], [], []
     for part in range(errors.shape[1]):
         members, combination = learned(np.delete(errors, part, axis=1).mean(axis=1))
         held = [parts[member][part] for member in members]
         combined.append(replace(held[0], predictions=combination.of([each.predictions for each in held])))
+        ours.append(_value(combined[-1], metric))
+        rivals.append(errors[members[0], part])
     found: list[HeldOut | None] = [None] * len(evaluations[0].held)
     values: list[float | None] = [None] * len(found)
     for place, held_out in zip(shared, combined if len(shared) > 1 else [_joined(combined)], strict=True):
@@ -93,7 +97,8 @@ def judge_ensemble(
     whole = np.array([[each.values[place] for place in shared] for each in evaluations], dtype=np.float64)
     members, combination = learned(whole.mean(axis=1))
     evaluation = Evaluation(tuple(values), tuple(found), "", 0.0)
-    return JudgedEnsemble(tuple(members.tolist()), combination, evaluation)
+    better = metric.badness(float(np.mean(ours))) < metric.badness(float(np.mean(rivals)))
+    return JudgedEnsemble(tuple(members.tolist()), combination, evaluation, better)
 
 
 def _parts(evaluations: Sequence[Evaluation], shared: Sequence[int]) -> list[list[HeldOut]]:

@@ -23,6 +23,9 @@ class EnsembleSpec(Spec):
     """Members at most: the best candidates of the key."""
     combine: Literal["weighted", "median"] = "weighted"
     """How members' predictions become one: their mean, weighted by the inverse of their errors, or their median."""
+    keep: Literal["better", "always"] = "better"
+    """`better`: where it does better than the candidate that the same held-out rows would have chosen; `always`: wherever it
+    can be judged."""
 
 
 class SelectionSpec(Spec):

@@ -95,3 +95,9 @@ def test_settled_columns_take_the_place_of_those_left_open():
     assert fingerprint(columns=settled) != fingerprint(
         columns={"frequency": "D", "features": ("a", "b", "c")}
     )
+
+
+def test_a_season_that_is_looked_for_is_in_it_when_settled():
+    looked_for = {"forecast": {"season_length": "auto"}}
+    weekly = fingerprint(looked_for, columns={"season_length": 7})
+    assert weekly != fingerprint(looked_for, columns={"season_length": 1})

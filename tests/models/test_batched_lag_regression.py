@@ -15,6 +15,9 @@ CASES: dict[str, dict[str, Any]] = {
     "ridge": {},
     "crossed": {"crossed": ["promo"], "lags": [1, 7], "rolling": [7]},
     "closure": {"calendar": ["weekday", "closure", "trend"], "transform": "difference"},
+    "dense": {"lags": "dense"},
+    "log_seasonal": {"transform": "log_seasonal_difference", "lags": "neighbours", "calendar": False},
+    "holidays": {"calendar": ["weekday", "holiday"], "holidays": "DE", "transform": "log_difference"},
     "squares": {"estimator": "sklearn.linear_model.LinearRegression", "lags": [1, 7]},
 }
 KNOWN = ("promo", "price", "event", "open", "day_off")

@@ -9,12 +9,13 @@ import pytest
 from forecast_cases import family, frame, rows, spec, weekly, without
 from sklearn.linear_model import LinearRegression, Ridge
 
-from manymodels.exceptions import ModelError
+from manymodels.exceptions import JobError, ModelError
 from manymodels.models.forecast.covariates import Encoder
 from manymodels.models.forecast.lag_features import (
     Design,
     calendar_features,
     fill_back,
+    lags_by,
     usual_calendar,
     usual_lags,
 )
@@ -97,6 +98,61 @@ def test_the_logarithm_survives_zeros_and_refuses_what_is_below() -> None:
     assert (_forecast(values, lags=[1], transform="log") > -1).all()
     with pytest.raises(ModelError, match="`transform: log` needs a target that is not negative, found -1"):
         _forecast(values - 1, lags=[1], transform="log")
+
+
+@pytest.mark.parametrize("transform", ["log_difference", "log_seasonal_difference"])
+def test_changes_of_logarithms_carry_growth_on(transform: str) -> None:
+    growth = 50 * 1.02 ** np.arange(104)
+    values = growth * (1 + 0.4 * np.sin(2 * np.pi * np.arange(104) / 7))
+    found = _forecast(values[:90], lags=[1, 7], calendar=False, transform=transform)
+    np.testing.assert_allclose(found, values[90:], rtol=0.15)
+
+
+def test_a_holiday_has_an_effect_of_its_own() -> None:
+    days = pd.date_range("2022-01-01", "2024-04-30")
+    closed = days.isin(
+        pd.to_datetime(
+            [f"{year}-{day}" for year in (2022, 2023, 2024) for day in ("01-01", "05-01", "10-03")]
+        )
+    )
+    values = np.where(closed, 10.0, 100.0)
+    data = Rows(pd.DataFrame({"day": days, "y": values}))
+    future = Rows(pd.DataFrame({"day": pd.date_range("2024-05-01", periods=3)}))
+
+    def forecast(**params: Any) -> Any:
+        made = family("lag_regression", lags=[7], estimator=LINEAR, **params)
+        return made.fit(data, spec(levels=())).predict(future)["prediction"]
+
+    with_holidays = forecast(calendar=["holiday"], holidays="DE")
+    # The 1st of May is one of nine holidays, of which this series closes on three.
+    assert with_holidays[0] < 75
+    np.testing.assert_allclose(with_holidays[2], 100, atol=3)
+    assert forecast(calendar=["weekday"])[0] > 95
+
+
+def test_the_usual_calendar_has_holidays_from_a_year_on() -> None:
+    assert "holiday" in usual_calendar("D", 7, 365, holidays=True)
+    assert "holiday" not in usual_calendar("D", 7, 364, holidays=True)
+    assert "holiday" not in usual_calendar("D", 7, 800)
+    assert "holiday" in usual_calendar("MS", 12, 60, holidays=True)
+    assert "holiday" not in usual_calendar("YE-DEC", 1, 60, holidays=True)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"holidays": "XX"},
+            "`holidays` is the ISO code of a country, or of a part of one, like DE or DE-BY; found 'XX'",
+        ),
+        ({"holidays": "DE-QQ"}, "found 'DE-QQ'"),
+        ({"calendar": ["holiday"]}, "calendar feature holiday needs `holidays`, a country like DE"),
+    ],
+)
+def test_holidays_need_a_country_that_is_known(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(JobError) as caught:
+        family("lag_regression", **params)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(("transform", "slope"), [("difference", 2.0), ("seasonal_difference", 2.0)])
@@ -357,6 +413,17 @@ def test_a_history_too_short_for_its_lags_is_refused() -> None:
 def test_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(ModelError, match="nothing to learn from"):
         family("lag_regression", lags=[], calendar=False).fit(rows(weekly(40)), spec())
+
+
+def test_a_named_rule_gives_lags_by_season_and_length() -> None:
+    assert lags_by("neighbours", 7, 365) == (1, 2, 3, 6, 7, 8, 13, 14, 15)
+    assert lags_by("neighbours", 24, 960) == (1, 2, 3, 23, 24, 25, 47, 48, 49, 167, 168, 169)
+    assert lags_by("neighbours", 24, 300) == (1, 2, 3, 23, 24, 25, 47, 48, 49)
+    assert lags_by("neighbours", 1, 60) == (1, 2, 3)
+    assert lags_by("dense", 7, 365) == (1, 2, 3, 4, 5, 6, 7, 8, 14)
+    assert lags_by("dense", 4, 6) == (1, 2)
+    with pytest.raises(JobError, match="parameter lags"):
+        family("lag_regression", lags="nearby")
 
 
 def test_the_usual_lags_follow_the_season_and_the_length() -> None:

@@ -28,6 +28,7 @@ RULES = [
     {"max_rows": 40},
     {"min_seasons": 5},
     {"max_season": 6},
+    {"daily": True},
     {"seasonal": True},
     {"seasonal": False, "alive": True},
     {"alive": False},
@@ -60,7 +61,9 @@ def test_a_panel_has_the_candidates_of_keys_one_by_one() -> None:
     for place in np.flatnonzero(regular):
         assert found[:, place].tolist() == applicable(panel.key(place), candidates, spec()), f"key {place}"
     for number in range(1, len(RULES)):
-        assert len(set(found[number, regular].tolist())) == (1 if "max_season" in RULES[number] else 2)
+        assert len(set(found[number, regular].tolist())) == (
+            1 if {"max_season", "daily"} & set(RULES[number]) else 2
+        )
 
 
 def test_without_rules_keys_with_gaps_have_every_candidate() -> None:

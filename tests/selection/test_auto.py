@@ -8,6 +8,7 @@ from manymodels.exceptions import JobError
 from manymodels.job import Job
 from manymodels.job.fingerprints import job_fingerprint
 from manymodels.models.families import build
+from manymodels.selection.auto import ENSEMBLE_OF_AUTO
 
 DATA = {"path": "sales.parquet", "partition_by": ["store"], "time": "day", "target": "sales"}
 
@@ -34,6 +35,13 @@ def test_an_anomaly_job_has_one_candidate_and_more_where_the_truth_is_known() ->
     assert [candidate.family for candidate in _job("auto", "anomaly").models] == ["robust_zscore"]
     judged = _job({"auto": {"include": ["ewma"]}}, "anomaly", evaluation={"label": "fault"})
     assert [candidate.family for candidate in judged.models] == ["robust_zscore", "ewma"]
+
+
+def test_a_country_gives_its_holidays_to_the_regressions() -> None:
+    job = _job({"auto": {"country": "DE-BY"}})
+    found = {candidate.family: candidate.params.get("holidays") for candidate in job.models}
+    assert found["lag_regression"] == "DE-BY"
+    assert found["ets"] is None
 
 
 def test_a_costly_candidate_is_tried_when_asked_for() -> None:
@@ -68,7 +76,11 @@ def test_auto_can_be_narrowed_by_candidate_and_by_family() -> None:
     assert _names({"auto": None}) == every
     assert _names({"auto": {"allow": ["theta", "ets_factors"]}}) == ["theta", "ets_factors"]
     without = _names({"auto": {"block": ["lag_regression"]}})
-    assert without == [name for name in every if not name.startswith("lags")]
+    regressions = {
+        candidate.name for candidate in _job("auto").models if candidate.family == "lag_regression"
+    }
+    assert len(regressions) > 3
+    assert without == [name for name in every if name not in regressions]
 
 
 def test_auto_stands_beside_other_candidates() -> None:
@@ -76,12 +88,26 @@ def test_auto_stands_beside_other_candidates() -> None:
     assert names == ["drift", "theta", "ets"]
 
 
+def test_the_candidates_of_auto_are_combined_unless_the_job_says_otherwise() -> None:
+    found = _job("auto").selection.ensemble
+    assert found is not None
+    assert found.model_dump() == dict(ENSEMBLE_OF_AUTO)
+    assert _job(["drift", {"auto": {"block": ["ets"]}}]).selection.ensemble == found
+    assert _job("auto", selection={"max_trials": 5}).selection.ensemble == found
+    assert _job("auto", selection={"ensemble": None}).selection.ensemble is None
+    own = _job("auto", selection={"ensemble": {"top": 2}}).selection.ensemble
+    assert own is not None
+    assert (own.top, own.keep) == (2, "better")
+    assert _job("auto", "anomaly").selection.ensemble is None
+    assert _job(["drift", "naive"]).selection.ensemble is None
+
+
 @pytest.mark.parametrize(
     ("models", "message"),
     [
         (
             {"auto": {"blck": ["ets"]}},
-            "auto: blck: extra inputs are not permitted; it takes allow, block, include",
+            "auto: blck: extra inputs are not permitted; it takes allow, block, include, country",
         ),
         ({"auto": {"block": ["thta"]}}, "task forecast has no candidate 'thta'; did you mean theta?"),
         ({"auto": {"allow": ["theta"], "block": ["theta"]}}, "`allow` and `block` leave no candidate"),

@@ -366,7 +366,10 @@ def test_an_ensemble_is_kept_where_it_does_better_than_the_best() -> None:
     found, started = choose(families, selection=wanted)
     # The members are refitted on all rows, and both are named before, so that both can be blamed.
     assert started == ["far", "low", "high", "low", "high"]
-    assert (found.candidate, found.params) == ("ensemble", '{"top": 2, "combine": "weighted"}')
+    assert (found.candidate, found.params) == (
+        "ensemble",
+        '{"top": 2, "combine": "weighted", "keep": "better"}',
+    )
     assert isinstance(found.model, EnsembleModel)
     assert [member.rows for member in found.model.members] == [20, 20]  # type: ignore[attr-defined]
     assert [score.candidate for score in found.scores] == ["ensemble", "low", "high", "far"]

@@ -70,6 +70,19 @@ def test_a_split_is_judged_by_what_the_other_splits_taught() -> None:
     assert set(found.members) == {0, 1}
 
 
+def test_the_rival_is_chosen_like_the_ensemble_by_the_other_splits() -> None:
+    actual = [[0.0], [0.0], [0.0]]
+    # The lucky one is best on all splits together, yet never by what the other two splits say.
+    steady = [evaluation([[2], [2], [2]], actual), evaluation([[-2], [-2], [-2]], actual)]
+    found = judge([*steady, evaluation([[1], [1], [1]], actual)], EnsembleSpec(top=2))
+    assert not found.better  # the third is the best of every two splits, and of the other
+    lucky = evaluation([[0], [0], [4.5]], actual)
+    found = judge([*steady, lucky], EnsembleSpec(top=3, combine="median"))
+    assert lucky.values[2] == 4.5
+    assert sum(value or 0 for value in found.evaluation.values) / 3 == pytest.approx(2 / 3)
+    assert found.better
+
+
 def test_halves_of_the_only_split_judge_each_other() -> None:
     actual = [[0.0, 0.0, 0.0, 0.0]]
     candidates = [evaluation([[0, 0, 8, 8]], actual), evaluation([[8, 8, 0, 0]], actual)]

@@ -35,6 +35,7 @@ from manymodels.models.forecast.lag_features import Design
 from manymodels.models.forecast.lag_model import LEAST_ROWS, ORIGINS, Columns, Scale
 from manymodels.models.forecast.lag_regression import FittedLagRegression, LagRegression, design_of
 from manymodels.models.forecast.regressors import Linear, is_plain_ridge
+from manymodels.models.forecast.seasons import season_of
 from manymodels.models.forecast.series import Basis
 
 __all__ = ["BatchedLagRegression", "LagRegressions"]
@@ -78,8 +79,16 @@ class LagRegressions(ForecastColumns):
         """A design; lags and calendar as a row of the table has them."""
         season, windows = self.constants["season"], tuple(self.constants["windows"])
         names: Any = tuple(calendar.split())
+        country = self.constants.get("holidays") or ""  # models of before have none
         return Design(
-            tuple(map(int, lags.split())), windows, names, season, self.basis.frequency, start, length
+            tuple(map(int, lags.split())),
+            windows,
+            names,
+            season,
+            self.basis.frequency,
+            start,
+            length,
+            country if "holiday" in names else "",
         )
 
     def model(self, place: int) -> FittedLagRegression:
@@ -215,9 +224,8 @@ class BatchedLagRegression:
     def fit_batch(self, panel: Panel, seeds: Ints, spec: FitSpec) -> PanelFit:
         """See ``BatchedTrainer.fit_batch``."""
         basis, family = Basis.of(spec), self.family
-        season = family.season_length or spec.season_length
-        lag = {"difference": 1, "seasonal_difference": season}.get(family.transform, 0)
-        log = family.transform == "log"
+        season = season_of(family.season_length, spec)
+        lag, log = family.lag(season), family.logged
         places, series = SeriesPanel.read(panel, basis, least=max(season, lag + LEAST_ROWS))
         known, crossed, usable = self._known(panel.take(places), season, spec)
         if log:
@@ -241,6 +249,7 @@ class BatchedLagRegression:
             estimator=family.estimator,
             log=log,
             lag=lag,
+            holidays=family.holidays,
         )
         fitted = places[found[rank]]
         columns = LagRegressions(pa.concat_tables(tables).take(pa.array(rank)), shared, seeds[fitted])

@@ -13,6 +13,7 @@ from manymodels.models.batched.forecasts import ForecastColumns, shared_of
 from manymodels.models.batched.series import SeriesPanel
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.fitted import FittedForecast, Outlook
+from manymodels.models.forecast.seasons import SeasonLength, season_of
 from manymodels.models.forecast.series import Basis
 from manymodels.models.forecast.simple import (
     Drift,
@@ -90,7 +91,7 @@ class BatchedLastSeason:
     """
 
     family: str
-    season_length: int | None
+    season_length: SeasonLength
 
     @classmethod
     def naive(cls, family: Naive) -> BatchedLastSeason:
@@ -105,7 +106,7 @@ class BatchedLastSeason:
     def fit_batch(self, panel: Panel, seeds: Ints, spec: FitSpec) -> PanelFit:
         """See ``BatchedTrainer.fit_batch``."""
         basis = Basis.of(spec)
-        length = self.season_length or spec.season_length
+        length = season_of(self.season_length, spec)
         places, series = SeriesPanel.read(panel, basis, least=length)
         season = series.target[(series.stops - length)[:, None] + np.arange(length)]
         moved = np.zeros(len(series.target))

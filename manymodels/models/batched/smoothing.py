@@ -17,6 +17,7 @@ from manymodels.models.batched.series import SeriesPanel
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.ets import Ets, FittedEts, HoltWinters
 from manymodels.models.forecast.fitted import FittedForecast, Outlook, normal_outlook
+from manymodels.models.forecast.seasons import season_of
 from manymodels.models.forecast.series import Basis
 from manymodels.models.forecast.smoothing import Form, Weights, smooth
 from manymodels.models.forecast.theta import LEAST, FittedTheta, Theta, fit_thetas, remembered
@@ -161,7 +162,7 @@ class BatchedTheta:
         """See ``BatchedTrainer.fit_batch``."""
         basis = Basis.of(spec)
         places, series = SeriesPanel.read(panel, basis, least=LEAST)
-        found = fit_thetas(series.values, series.offsets, self.family.season_length or spec.season_length)
+        found = fit_thetas(series.values, series.offsets, season_of(self.family.season_length, spec))
         table = pa.table(
             {
                 "origin": series.origin,

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from manymodels.exceptions import CannotExtendError, ModelError
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.fitted import FittedForecast, Outlook, need_rows, normal_outlook
 from manymodels.models.forecast.frequency import Ints
+from manymodels.models.forecast.seasons import SeasonLength, season_of
 from manymodels.models.forecast.series import Basis, Series, fill
 from manymodels.models.forecast.smoothing import (
     Component,
@@ -50,14 +50,14 @@ class Ets:
         damped: Whether the trend flattens out.
         seasonal: Whether the season adds or multiplies; null for none. There is none when the season is one
             period.
-        season_length: Periods in a season; by frequency when null.
+        season_length: Periods in a season; the job's when null; week is seven of them, where they are days.
     """
 
     error: Component = "add"
     trend: Component | None = None
     damped: bool = False
     seasonal: Component | None = "add"
-    season_length: Annotated[int, Field(ge=1)] | None = None
+    season_length: SeasonLength = None
 
     name: ClassVar[str] = "ets"
     revision: ClassVar[int] = 2
@@ -70,7 +70,7 @@ class Ets:
 
     def form(self, spec: FitSpec) -> Form:
         """The components, given the job's season."""
-        season = self.season_length or spec.season_length
+        season = season_of(self.season_length, spec)
         seasonal = self.seasonal if season > 1 else None
         return Form(self.error, self.trend, self.damped, seasonal, season if seasonal else 1)
 
@@ -89,12 +89,12 @@ class HoltWinters:
         damped: Whether the trend flattens out.
         seasonal: Whether the season adds or multiplies; null for none. There is none when the season is one
             period.
-        season_length: Periods in a season; by frequency when null.
+        season_length: Periods in a season; the job's when null; week is seven of them, where they are days.
     """
 
     damped: bool = False
     seasonal: Component | None = "add"
-    season_length: Annotated[int, Field(ge=1)] | None = None
+    season_length: SeasonLength = None
 
     name: ClassVar[str] = "holt_winters"
     revision: ClassVar[int] = 2

@@ -25,6 +25,7 @@ __all__ = [
     "future_times",
     "infer_frequency",
     "normalise_frequency",
+    "period_days",
     "period_index",
     "period_times",
     "season_length",
@@ -191,6 +192,38 @@ def period_times(numbers: Ints, frequency: str) -> npt.NDArray[Any]:
     if grid.at_end:
         months = _last_days(months + np.timedelta64(grid.size - 1, "M"))
     return months.astype("datetime64[us]")
+
+
+def period_days(numbers: Ints, frequency: str) -> tuple[Ints, Ints]:
+    """The days that periods cover, as days since 1970: the first, and one past the last.
+
+    Periods shorter than a day have the day that they begin on.
+
+    Args:
+        numbers: Shape (n,).
+        frequency: A normalised frequency, not ``step``.
+
+    Returns:
+        Shapes (n,) and (n,).
+    """
+    grid = _grid(frequency)
+    if grid.kind == "fixed":
+        first = numbers * grid.size // _DAY
+        return first, np.maximum(first + 1, (numbers + 1) * grid.size // _DAY)
+    if grid.kind == "week":
+        first = (grid.anchor - 3) % 7 + 1 + 7 * (numbers * grid.size - 1)
+        return first, first + 7 * grid.size
+    if grid.kind == "business":
+        first = period_times(numbers, frequency).astype("datetime64[D]").astype(np.int64)
+        return first, first + 1
+    edges = [
+        ((numbers + ahead) * grid.size + grid.anchor)
+        .astype("datetime64[M]")
+        .astype("datetime64[D]")
+        .astype(np.int64)
+        for ahead in (0, 1)
+    ]
+    return edges[0], edges[1]
 
 
 def _last_days(months: npt.NDArray[Any]) -> npt.NDArray[Any]:

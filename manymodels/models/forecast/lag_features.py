@@ -11,17 +11,29 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from manymodels.models.contract import Floats
 from manymodels.models.forecast.frequency import Ints, period_times
+from manymodels.models.forecast.public_holidays import WIDTH, holiday_features
+from manymodels.models.forecast.seasons import DAYS, week_of
 
-__all__ = ["CalendarFeature", "Design", "calendar_features", "fill_back", "usual_calendar", "usual_lags"]
+__all__ = [
+    "CalendarFeature",
+    "Design",
+    "LagRule",
+    "calendar_features",
+    "fill_back",
+    "lags_by",
+    "usual_calendar",
+    "usual_lags",
+]
 
 CalendarFeature = Literal[
-    "season", "hour", "weekday", "monthpart", "month", "quarter", "yearly", "trend", "closure"
+    "season", "hour", "weekday", "monthpart", "month", "quarter", "yearly", "trend", "closure", "holiday"
 ]
 
 Bools = npt.NDArray[np.bool_]
 
 _WIDTHS: dict[str, int] = {
-    "hour": 24, "weekday": 7, "monthpart": 6, "month": 12, "quarter": 4, "yearly": 6, "trend": 1, "closure": 2
+    "hour": 24, "weekday": 7, "monthpart": 6, "month": 12, "quarter": 4, "yearly": 6, "trend": 1, "closure": 2,
+    "holiday": WIDTH,
 }  # fmt: skip
 _DAY = np.timedelta64(1, "D")
 
@@ -38,6 +50,7 @@ class Design:
         frequency: A normalised frequency.
         start: Number of the period at which the trend is 0.
         length: Periods in which the trend grows by 1.
+        country: Whose public holidays count; empty without such a feature.
     """
 
     lags: tuple[int, ...]
@@ -47,6 +60,7 @@ class Design:
     frequency: str
     start: int
     length: int
+    country: str = ""
 
     @property
     def reach(self) -> int:
@@ -96,7 +110,7 @@ def calendar_features(design: Design, periods: Ints, closed: Bools) -> Floats:
 
     One column a category for ``season`` (the place in it), ``hour``, ``weekday``, ``monthpart`` (six parts
     of five days), ``month`` and ``quarter``; three waves for ``yearly``; one column for ``trend``; two for
-    ``closure`` (the period after a closed one, and the one before).
+    ``closure`` (the period after a closed one, and the one before); three for ``holiday`` (``holiday_features``).
 
     Args:
         design: Names the features.
@@ -117,6 +131,8 @@ def calendar_features(design: Design, periods: Ints, closed: Bools) -> Floats:
         elif name == "closure":
             matrix[1:, at] = closed[:-1]
             matrix[:-1, at + 1] = closed[1:]
+        elif name == "holiday":
+            matrix[:, at : at + width] = holiday_features(design.country, periods, design.frequency)
         elif name == "yearly":
             turns = np.outer(_year_share(times), 2 * np.pi * np.arange(1, width // 2 + 1))
             matrix[:, at : at + width] = np.concatenate([np.sin(turns), np.cos(turns)], axis=1)
@@ -159,16 +175,39 @@ def usual_lags(season: int, length: int) -> tuple[int, ...]:
     wanted = [1, 2, 3]
     if season > 1:
         wanted = [1, 2, season, season + 1, 2 * season, 2 * season + 1]
-    if season in (24, 48, 96):
-        wanted += [7 * season, 7 * season + 1]
+    if season in DAYS:
+        wanted += [week_of(season), week_of(season) + 1]
     return tuple(sorted({lag for lag in wanted if lag <= max(length // 3, 1)}))
 
 
-def usual_calendar(frequency: str, season: int, length: int) -> tuple[CalendarFeature, ...]:
+LagRule = Literal["neighbours", "dense"]
+
+
+def lags_by(rule: LagRule, season: int, length: int) -> tuple[int, ...]:
+    """The lags of a named rule, none longer than a third of the history.
+
+    ``neighbours``: the last three periods; of the last two seasons the same place and those beside it, as the terms of a
+    multiplicative seasonal autoregression have it (Box and Jenkins, 1970); where seasons are days (24, 48 or 96 periods), also
+    of the last week. ``dense``: every period of the last season and one more, the same place in the season before, and, where
+    seasons are days, in the last week.
+    """
+    longer = (week_of(season),) if season in DAYS else ()
+    if rule == "neighbours":
+        places = (season, 2 * season, *longer) if season > 1 else ()
+        wanted = {1, 2, 3} | {place + beside for place in places for beside in (-1, 0, 1)}
+    else:
+        wanted = {*range(1, season + 2), 2 * season, *longer}
+    return tuple(sorted(lag for lag in wanted if 0 < lag <= max(length // 3, 1)))
+
+
+def usual_calendar(
+    frequency: str, season: int, length: int, *, holidays: bool = False
+) -> tuple[CalendarFeature, ...]:
     """The calendar features used when none are named: those whose cycle the history covers twice.
 
     Hour and weekday for periods shorter than a day, weekday and month for days, waves over the year for
-    weeks, month or quarter for those; the place in the season for positions.
+    weeks, month or quarter for those; the place in the season for positions. Holidays, where the country is known, when the
+    history covers a year.
     """
     if frequency == "step":
         return ("season",) if 1 < season <= length // 2 else ()
@@ -182,6 +221,8 @@ def usual_calendar(frequency: str, season: int, length: int) -> tuple[CalendarFe
         found.append("weekday")
     if days >= 2 * 365 and size < 300:
         found.append("quarter" if size > 80 else "yearly" if 2 < size < 25 else "month")
+    if holidays and days >= 365 and size < 80:
+        found.append("holiday")
     return tuple(found)
 
 

@@ -17,7 +17,9 @@ from manymodels.models.forecast.frequency import Ints
 from manymodels.models.forecast.lag_features import (
     CalendarFeature,
     Design,
+    LagRule,
     fill_back,
+    lags_by,
     usual_calendar,
     usual_lags,
 )
@@ -33,6 +35,7 @@ from manymodels.models.forecast.lag_model import (
     path_of,
     spread,
 )
+from manymodels.models.forecast.public_holidays import check_country
 from manymodels.models.forecast.regressors import (
     Regressor,
     check_estimator,
@@ -40,6 +43,7 @@ from manymodels.models.forecast.regressors import (
     learner_of,
     needs_positive,
 )
+from manymodels.models.forecast.seasons import SeasonLength, season_of
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
@@ -47,6 +51,11 @@ __all__ = ["FittedLagRegression", "LagRegression", "columns_of", "design_of", "t
 
 _Periods = Annotated[int, Field(ge=1)]
 _ManyPeriods = Annotated[tuple[_Periods, ...], Strict(False)]
+
+
+Transform = Literal[
+    "none", "log", "difference", "seasonal_difference", "log_difference", "log_seasonal_difference"
+]
 
 
 @dataclass(frozen=True)
@@ -61,24 +70,26 @@ class LagRegression:
     Attributes:
         estimator: Import path of a scikit-learn regressor.
         params: The estimator's parameters; ``random_state`` is the key's seed unless given.
-        lags: Periods back; by season when null.
+        lags: Periods back; by season when null, or by another rule for them: neighbours, dense.
         rolling: Periods of rolling means.
         calendar: Calendar features by name: season, hour, weekday, monthpart, month, quarter, yearly,
-            trend, closure; ``true`` takes those that the history covers twice.
+            trend, closure, holiday; ``true`` takes those that the history covers twice.
+        holidays: Whose public holidays the calendar has: the ISO code of a country, or of a part of it (``DE``, ``DE-BY``).
         crossed: Known-future features whose effect may differ by place in the season.
         transform: What the target becomes first: its logarithm, its change from one period, or from one
-            season, to the next.
-        season_length: Periods in a season; by frequency when null.
+            season, to the next, or the change of its logarithm.
+        season_length: Periods in a season; the job's when null; week is seven of them, where they are days.
     """
 
     estimator: str = "sklearn.linear_model.Ridge"
     params: dict[str, Any] = field(default_factory=dict)
-    lags: _ManyPeriods | None = None
+    lags: _ManyPeriods | LagRule | None = None
     rolling: _ManyPeriods = ()
     calendar: bool | Annotated[tuple[CalendarFeature, ...], Strict(False)] = True
+    holidays: str | None = None
     crossed: Annotated[tuple[str, ...], Strict(False)] = ()
-    transform: Literal["none", "log", "difference", "seasonal_difference"] = "none"
-    season_length: _Periods | None = None
+    transform: Transform = "none"
+    season_length: SeasonLength = None
 
     name: ClassVar[str] = "lag_regression"
     revision: ClassVar[int] = 2
@@ -86,6 +97,21 @@ class LagRegression:
     def __post_init__(self) -> None:
         if self.isolated:
             check_estimator(self.estimator, self.params)
+        if self.holidays is not None:
+            check_country(self.holidays)
+        elif not isinstance(self.calendar, bool) and "holiday" in self.calendar:
+            raise ValueError("calendar feature holiday needs `holidays`, a country like DE")
+
+    @property
+    def logged(self) -> bool:
+        """Whether what is regressed are logarithms, or their changes."""
+        return self.transform.startswith("log")
+
+    def lag(self, season: int) -> int:
+        """Periods of the difference that is regressed; 0 for none."""
+        if self.transform.endswith("seasonal_difference"):
+            return season
+        return 1 if self.transform.endswith("difference") else 0
 
     @property
     def isolated(self) -> bool:
@@ -101,13 +127,13 @@ class LagRegression:
         """Fit one key's rows; see ``Family.fit``."""
         basis = Basis.of(spec)
         series = Series.read(rows, basis)
-        season = self.season_length or spec.season_length
+        season = season_of(self.season_length, spec)
         columns = columns_of(self, spec, [series], season)
         design = columns.design
-        lag = {"difference": 1, "seasonal_difference": season}.get(self.transform, 0)
+        lag = self.lag(season)
         need_rows(self.name, design.reach + lag + LEAST_ROWS, len(series), season)
-        shift = 1.0 if self.transform == "log" and np.nanmin(series.target) == 0 else 0.0
-        scale = Scale(self.transform == "log", shift, lag)
+        shift = 1.0 if self.logged and np.nanmin(series.target) == 0 else 0.0
+        scale = Scale(self.logged, shift, lag)
         levels = filled_levels(series, scale, season)
         moved = scale.scaled(levels[None])[0][(series.target == series.target)[lag:]]
         if len(moved) == 0:
@@ -144,14 +170,22 @@ def design_of(family: LagRegression, frequency: str, season: int, start: int, le
     Raises:
         ModelError: A calendar feature that needs times.
     """
-    lags = usual_lags(season, length) if family.lags is None else family.lags
+    lags: tuple[int, ...]
+    if family.lags is None:
+        lags = usual_lags(season, length)
+    else:
+        lags = lags_by(family.lags, season, length) if isinstance(family.lags, str) else family.lags
     calendar = family.calendar
     if isinstance(calendar, bool):
-        calendar = usual_calendar(frequency, season, length) if calendar else ()
+        holidays = family.holidays is not None
+        calendar = usual_calendar(frequency, season, length, holidays=holidays) if calendar else ()
     dated = [name for name in calendar if name not in ("season", "trend", "closure")]
     if frequency == "step" and dated:
         raise ModelError(f"calendar feature {dated[0]} needs times; frequency `step` has positions")
-    return Design(tuple(sorted(set(lags))), family.rolling, calendar, season, frequency, start, length)
+    country = (family.holidays or "") if "holiday" in calendar else ""
+    return Design(
+        tuple(sorted(set(lags))), family.rolling, calendar, season, frequency, start, length, country
+    )
 
 
 def columns_of(family: LagRegression, spec: FitSpec, parts: list[Series], season: int) -> Columns:

@@ -15,6 +15,7 @@ from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.covariates import Encoder
 from manymodels.models.forecast.fitted import FittedForecast, Outlook, need_rows, normal_outlook
 from manymodels.models.forecast.frequency import Ints
+from manymodels.models.forecast.seasons import SeasonLength, season_of
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.models.forecast.state_space import StateSpace
 from manymodels.records import Rows
@@ -37,7 +38,7 @@ class Sarimax:
         seasonal_order: The same by seasons, and optionally the season; none when the season is one period.
         trend: ``n`` none, ``c`` constant, ``t`` linear, ``ct`` both; null is a constant where nothing is
             differenced.
-        season_length: Periods in a season; by frequency when null.
+        season_length: Periods in a season; the job's when null; week is seven of them, where they are days.
     """
 
     order: Annotated[tuple[_Order, _Order, _Order], Strict(False)] = (0, 1, 1)
@@ -47,7 +48,7 @@ class Sarimax:
         1,
     )
     trend: Literal["n", "c", "t", "ct"] | None = None
-    season_length: Annotated[int, Field(ge=1)] | None = None
+    season_length: SeasonLength = None
 
     name: ClassVar[str] = "sarimax"
     revision: ClassVar[int] = 2
@@ -58,7 +59,7 @@ class Sarimax:
         """Fit one key's rows; see ``Family.fit``."""
         basis = Basis.of(spec)
         series = Series.read(rows, basis)
-        season = self.season_length or spec.season_length
+        season = season_of(self.season_length, spec)
         if len(self.seasonal_order) == 4:
             season = self.seasonal_order[3]
         seasonal = (*self.seasonal_order[:3], season) if season > 1 else (0, 0, 0, 0)

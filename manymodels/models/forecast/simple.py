@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.fitted import (
@@ -23,6 +22,7 @@ from manymodels.models.forecast.fitted import (
     normal_outlook,
 )
 from manymodels.models.forecast.frequency import Ints
+from manymodels.models.forecast.seasons import SeasonLength, season_of
 from manymodels.models.forecast.series import Basis, Series
 from manymodels.records import Rows
 
@@ -95,10 +95,10 @@ class SeasonalNaive:
     A place that was never observed (a weekday on which a shop is closed) takes the mean of the others.
 
     Attributes:
-        season_length: Periods in a season; by frequency when null.
+        season_length: Periods in a season; the job's when null; week is seven of them, where they are days.
     """
 
-    season_length: Annotated[int, Field(ge=1)] | None = None
+    season_length: SeasonLength = None
 
     name: ClassVar[str] = "seasonal_naive"
     revision: ClassVar[int] = 1
@@ -109,7 +109,7 @@ class SeasonalNaive:
         """Fit one key's rows; see ``Family.fit``."""
         basis = Basis.of(spec)
         series = Series.read(rows, basis)
-        season = self.season_length or spec.season_length
+        season = season_of(self.season_length, spec)
         need_rows(self.name, season, len(series), season)
         return last_season(self.name, basis, series, season)
 

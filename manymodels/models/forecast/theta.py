@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.forecast.fitted import FittedForecast, Outlook, need_rows, normal_outlook
 from manymodels.models.forecast.frequency import Ints
+from manymodels.models.forecast.seasons import SeasonLength, season_of
 from manymodels.models.forecast.series import Basis, Series, fill
 from manymodels.models.forecast.smoothing import Form, State, Weights, advance, smooth
 from manymodels.records import Rows
@@ -34,10 +34,10 @@ class Theta:
     Forecasting 19 (2003). Missing values are filled for the fit (``series.fill``).
 
     Attributes:
-        season_length: Periods in a season; by frequency when null.
+        season_length: Periods in a season; the job's when null; week is seven of them, where they are days.
     """
 
-    season_length: Annotated[int, Field(ge=1)] | None = None
+    season_length: SeasonLength = None
 
     name: ClassVar[str] = "theta"
     revision: ClassVar[int] = 2
@@ -50,7 +50,7 @@ class Theta:
         series = Series.read(rows, basis)
         need_rows(self.name, LEAST, series.observed)
         length = len(series)
-        season = self.season_length or spec.season_length
+        season = season_of(self.season_length, spec)
         found = fit_thetas(fill(series.target, season), np.array([0, length]), season)
         known = found.errors[series.target == series.target]
         sigma = math.sqrt(float(known @ known) / max(len(known) - 3, 1))
