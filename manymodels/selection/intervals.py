@@ -25,6 +25,8 @@ __all__ = ["Bounds"]
 
 _WINDOWS = 2
 """Windows from which on held-out errors cover better than models' own bounds (docs/results.md)."""
+_OF_BOUNDS = ("pinball", "coverage")
+"""Metrics that look at bounds."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Bounds:
         )
 
     def judged(self, metric: Metric) -> FitSpec:
-        """What fits are told that are judged: bounds of their own cost time, and only one metric looks at them."""
-        return self._bare if self.from_errors and metric.name != "pinball" else self.spec
+        """What fits are told that are judged: bounds of their own cost time, and few metrics look at them."""
+        return self._bare if self.from_errors and metric.name not in _OF_BOUNDS else self.spec
 
     def refitted(self, *, judged: bool) -> FitSpec:
         """What the fit on all rows is told.
