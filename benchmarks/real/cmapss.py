@@ -4,8 +4,8 @@
 
 Four jobs on the same prepared rows:
 
-- `cmapss_folds.yaml`: one regression per set, judged on folds of the training part that split no engine: what the rungs are made
-  of is chosen by it. `--folds` runs it alone, without a look at the test part;
+- `cmapss_folds.yaml`: one regression per set, judged on folds of the training part that split no engine: what the rungs are
+  made of is chosen by it. `--folds` runs it alone, without a look at the test part;
 - `cmapss_condition.yaml`: one regression per set and operating condition (FD001 has one, FD002 six);
 - `cmapss_engine.yaml`: the key is the engine. A training engine fails once, so its own rows say nothing about its end: every
   engine is served by the ladder, and so are the test engines, which training never saw;
