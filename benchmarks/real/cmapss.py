@@ -1,9 +1,11 @@
 """Remaining useful life and anomalies of NASA's simulated turbofan engines (C-MAPSS, FD001 and FD002).
 
-    python benchmarks/real/cmapss.py DATA     DATA is the folder that holds train_FD001.parquet and its like
+    python benchmarks/real/cmapss.py DATA [--folds]     DATA is the folder that holds train_FD001.parquet and its like
 
-Three jobs on the same prepared rows:
+Four jobs on the same prepared rows:
 
+- `cmapss_folds.yaml`: one regression per set, judged on folds of the training part that split no engine: what the rungs are
+  made of is chosen by it. `--folds` runs it alone, without a look at the test part;
 - `cmapss_condition.yaml`: one regression per set and operating condition (FD001 has one, FD002 six);
 - `cmapss_engine.yaml`: the key is the engine. A training engine fails once, so its own rows say nothing about its end: every
   engine is served by the ladder, and so are the test engines, which training never saw;
@@ -13,7 +15,8 @@ Three jobs on the same prepared rows:
 The remaining useful life is capped at 125 cycles in training and in the test, an idea of Heimes (Recurrent Neural Networks for
 Remaining Useful Life Estimation, PHM 2008). The figure is the RMSE of the prediction at each test engine's last row. Sensors
 are standardised within each operating condition with the training engines' moments; features are their rolling means over an
-engine's own past, which say what a regression cannot see in one noisy row.
+engine's own past, which say what a regression cannot see in one noisy row, and how far they have moved since the engine's first
+cycles, since engines differ from the start.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ SENSORS = {
 }  # fmt: skip
 CAP = 125
 HEALTHY = 60
+FIRST = 20  # cycles that say how an engine was when it was new
 STAGES = [0, 20, 50, 100, 150, np.inf]
 
 
@@ -72,7 +76,12 @@ def prepared(rows: pd.DataFrame, mean: pd.DataFrame, deviation: pd.DataFrame) ->
         for window in (5, 10, 20, 40)
     ]
     life = engines.expanding().mean().droplevel(ENGINE).sort_index().add_suffix("_life")
-    return pd.concat([rows[[*ENGINE, "unit", "condition", "cycle", "rul"]], scaled, *features, life], axis=1)
+    new = scaled.where(rows["cycle"] <= FIRST).groupby([rows[name] for name in ENGINE]).expanding().mean()
+    moved = engines.rolling(10, min_periods=1).mean() - new
+    moved = moved.droplevel(ENGINE).sort_index().add_suffix("_moved")
+    return pd.concat(
+        [rows[[*ENGINE, "unit", "condition", "cycle", "rul"]], scaled, *features, life, moved], axis=1
+    )
 
 
 def remaining_life(name: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
@@ -90,6 +99,16 @@ def remaining_life(name: str, train: pd.DataFrame, test: pd.DataFrame) -> None:
             np.sqrt(np.mean((rows["prediction"] - rows[true]) ** 2)) for true in ("rul", "left")
         )
         print(f"{fleet}: {len(rows)} engines, RMSE {capped:.2f} (truth not capped: {not_capped:.2f})")
+
+
+def folds(train: pd.DataFrame) -> None:
+    """What each candidate is worth on engines that its fit did not see."""
+    train.to_parquet("train.parquet", index=False)
+    run = mm.train(mm.Job.from_yaml(HERE / "cmapss_folds.yaml"))
+    print(f"\nfolds: {run} in {run.summary['seconds']:.0f} s")
+    outcomes = run.outcomes()
+    for fleet, scores in zip(outcomes["set"], outcomes["scores"], strict=True):
+        print(f"{fleet}: " + ", ".join(f"{score['candidate']} {score['metric']:.2f}" for score in scores))
 
 
 def anomalies(train: pd.DataFrame, test: pd.DataFrame) -> None:
@@ -115,17 +134,22 @@ def anomalies(train: pd.DataFrame, test: pd.DataFrame) -> None:
         print(table.to_string(formatters={"flagged": "{:.1%}".format}))
 
 
-def main(folder: Path) -> None:
-    train, test = read(folder, "train"), read(folder, "test")
+def main(folder: Path, *, only_folds: bool) -> None:
+    train = read(folder, "train")
     moments = train.groupby(CONDITION)[[*SENSORS]]
     mean, deviation = moments.mean(), moments.std()
-    train_features, test_features = (prepared(rows, mean, deviation) for rows in (train, test))
+    train_features = prepared(train, mean, deviation)
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
+        folds(train_features)
+        if only_folds:
+            return
+        test = read(folder, "test")
+        test_features = prepared(test, mean, deviation)
         for name in ("condition", "engine"):
             remaining_life(name, train_features, test_features.assign(left=test["left"])[test["is_last"]])
         anomalies(train_features.assign(left=train["left"]), test_features.assign(left=test["left"]))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())
+    main(Path(sys.argv[1]).absolute(), only_folds="--folds" in sys.argv[2:])

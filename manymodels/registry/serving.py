@@ -115,6 +115,32 @@ class Serving(KeyColumns):
 
         return self._db.read(work)
 
+    def champions(self, model_set: str, alias: str = CHAMPION) -> pa.Table:
+        """What an alias points at, key by key, and no more than tells what those models are of.
+
+        Args:
+            model_set: Name of the model set.
+            alias: The alias to follow.
+
+        Returns:
+            ``key_id``, ``run_id`` and ``candidate`` (dictionary-encoded), ``cutoff``; rungs are not among them.
+
+        Raises:
+            NotFoundError: The model set or alias is not there.
+            RegistryError: The database could not be used.
+        """
+
+        def work(connection: sa.Connection) -> pa.Table:
+            owner = self._model_set(connection, model_set)
+            chosen = pointed_at(self._alias(connection, owner, alias))
+            fleet = read_fleet(
+                self._db, connection, chosen, ("key_id", "run", "candidate", "cutoff"), level=""
+            )
+            names = run_facts(connection, owner, "run_id")["run_id"]
+            return fleet.set_column(1, "run_id", repeated(fleet.column("run"), names))
+
+        return self._db.read(work)
+
     def served(self, model_set: str, alias: str | None = None, *, run_id: str | None = None) -> pa.Table:
         """Where every key's live model is; the rungs of the ladder are among them.
 

@@ -51,7 +51,7 @@ def incumbents_of(job: Job, registry: Registry, resolved: Resolved) -> Incumbent
     if job.promotion.rule != "better" or resolved.metric is None:
         return None
     try:
-        champions = registry.models(job.name, alias=job.promotion.alias, limit=None)
+        champions = registry.champions(job.name, job.promotion.alias)
     except NotFoundError:  # the first run, or the first with this alias
         return None
     as_of = resolved.source.as_of
