@@ -18,7 +18,7 @@ import pandas as pd
 FORECAST = {
     "mean": 1_000_000, "naive": 1_000_000, "seasonal_naive": 1_000_000, "drift": 1_000_000, "croston": 300_000,
     "tsb": 300_000, "theta": 300_000, "ets": 100_000, "holt_winters": 100_000, "sarimax": 5_000,
-    "lag_regression": 300_000,
+    "lag_regression": 300_000, "aggregated": 300_000,
 }  # fmt: skip
 ANOMALY = {"robust_zscore": 1_000_000, "ewma": 1_000_000, "isolation_forest": 300_000}
 TABULAR = {

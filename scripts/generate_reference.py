@@ -70,10 +70,10 @@ that a key's rows allow is what it gets when it is too short to be judged. All t
 so more windows make better choices: with two windows, the best of many is often the luckiest.
 
 That is also why a job with `auto` combines the best candidates of a key, unless it says something else under
-`selection.ensemble`: {ensemble}. Which of a dozen candidates is the best on a key can hardly be
-told from a few windows; the average of the good ones does not need to know ([results.md](results.md) has figures). Ensembles
-are fitted one by one. For a large fleet of short series, `selection: {ensemble: null}` is many times faster: most candidates
-of forecasts have batched trainers.
+`selection.ensemble`: {forecast} for forecasts, {others} for the other tasks (none
+for anomalies). Which of a dozen forecasts is the best on a key can hardly be told from a few windows; the average of the
+good ones does not need to know ([results.md](results.md) has figures). Ensembles are fitted one by one. For a large fleet
+of short series, `selection: {ensemble: null}` is many times faster: most candidates of forecasts have batched trainers.
 
 `when` looks at all of a key's rows. It decides what is tried, not what wins.
 """
@@ -173,10 +173,14 @@ def models() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _written(task: str) -> str:
+    given = ", ".join(f"{name}: {value}" for name, value in ENSEMBLE_OF_AUTO[task].items())
+    return f"`{{{given}}}`"
+
+
 def auto() -> str:
     """docs/auto.md."""
-    given = ", ".join(f"{name}: {value}" for name, value in ENSEMBLE_OF_AUTO.items())
-    lines = [_AUTO.replace("{ensemble}", f"`{{{given}}}`")]
+    lines = [_AUTO.replace("{forecast}", _written("forecast")).replace("{others}", _written("regression"))]
     for task, entries in SETS.items():
         lines += [
             f"## {task.capitalize()}",

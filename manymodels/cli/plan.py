@@ -85,6 +85,14 @@ def plan(
         "train": len(made.training),
         "actions": made.counts(),
         "vanished": len(made.vanished),
+        "candidates": [
+            {
+                "name": candidate.name,
+                "family": candidate.family,
+                "when": None if candidate.when is None else candidate.when.model_dump(exclude_none=True),
+            }
+            for candidate in prepared.resolved.candidates
+        ],
         "estimate": {
             "seconds": expected.seconds,
             "workers": expected.workers,
@@ -121,6 +129,14 @@ def plan(
             console.print(
                 f"About {span(expected.seconds)} on {expected.workers} workers, {size(expected.memory)} of memory each, "
                 f"{size(expected.disk)} on disk."
+            )
+        always = [line["name"] for line in payload["candidates"] if not line["when"]]
+        ruled = [line["name"] for line in payload["candidates"] if line["when"]]
+        if ruled:
+            console.print(
+                f"Tried on keys that their `when` is for: {', '.join(ruled)}"
+                + (f"; on every key: {', '.join(always)}." if always else "."),
+                markup=False,
             )
         for warning in payload["warnings"]:
             console.print(f"warning: {warning}", markup=False)

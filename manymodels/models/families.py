@@ -95,6 +95,12 @@ FAMILIES: dict[str, FamilyEntry] = {
         "Intermittent demand that may end: smoothed sizes times the smoothed chance of demand.",
         "Teunter, Syntetos and Babai, Eur. J. Oper. Res. 214 (2011)",
     ),
+    "aggregated": FamilyEntry(
+        ("forecast",),
+        f"{_FORECAST}.aggregated:Aggregated",
+        "Sums over several periods, forecast by another family and shared out.",
+        "Nikolopoulos, Syntetos, Boylan, Petropoulos and Assimakopoulos, J. Oper. Res. Soc. 62 (2011)",
+    ),
     "lag_regression": FamilyEntry(
         ("forecast",),
         f"{_FORECAST}.lag_regression:LagRegression",

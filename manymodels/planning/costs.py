@@ -29,6 +29,7 @@ _FITS: dict[str, tuple[float, float]] = {
     "ets": (5e-3, 2e-5),
     "holt_winters": (5e-3, 3e-5),
     "sarimax": (2e-2, 4e-4),
+    "aggregated": (5e-3, 1e-5),
     "lag_regression": (1e-3, 5e-6),
     "isolation_forest": (1.5e-1, 5e-5),
     "robust_zscore": (5e-4, 1e-6),

@@ -31,6 +31,7 @@ FACTORS: dict[str, float] = {
     "ets": 18,
     "holt_winters": 18,
     "sarimax": 65,  # the least, one autoregressive term; the states' covariances of a season of 7 make it 940
+    "aggregated": 2,
     "lag_regression": 25,
     "robust_zscore": 6,
     "ewma": 9,

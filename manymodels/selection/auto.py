@@ -18,11 +18,17 @@ from manymodels.selection.spec import SelectionSpec
 
 __all__ = ["ENSEMBLE_OF_AUTO", "SETS", "Entry", "auto_candidates", "with_auto", "with_auto_ensemble"]
 
-ENSEMBLE_OF_AUTO: Mapping[str, Any] = {"top": 8, "combine": "median", "keep": "always"}
-"""The ensemble of a job with `models: auto` that says nothing of ensembles."""
+_TABULAR = {"top": 3, "combine": "weighted", "keep": "better"}
+
+ENSEMBLE_OF_AUTO: Mapping[str, Mapping[str, Any]] = {
+    "forecast": {"top": 8, "combine": "median", "keep": "always"},
+    "regression": _TABULAR,
+    "ranking": _TABULAR,
+    "classification": _TABULAR,
+}
+"""By task, the ensemble of a job with `models: auto` that says nothing of ensembles."""
 
 _NAME = "auto"
-_COMBINED = ("forecast", "regression", "ranking", "classification")
 
 
 def with_auto(models: Any, task: Task | None) -> Any:
@@ -56,18 +62,18 @@ def with_auto_ensemble(fields: Any) -> Any:
     Args:
         fields: As in a job file, not yet checked.
     """
-    if (
-        not isinstance(fields, Mapping)
-        or fields.get("task") not in _COMBINED
-        or not _names_auto(fields.get("models"))
-    ):
+    if not isinstance(fields, Mapping) or not _names_auto(fields.get("models")):
+        return fields
+    task = fields.get("task")
+    wanted = ENSEMBLE_OF_AUTO.get(task) if isinstance(task, str) else None
+    if wanted is None:
         return fields
     selection = fields.get("selection") or {}
     if isinstance(selection, SelectionSpec):
         selection = selection.model_dump(exclude_unset=True)
     if not isinstance(selection, Mapping) or "ensemble" in selection:
         return fields
-    return {**fields, "selection": {**selection, "ensemble": dict(ENSEMBLE_OF_AUTO)}}
+    return {**fields, "selection": {**selection, "ensemble": dict(wanted)}}
 
 
 def _names_auto(models: Any) -> bool:
@@ -160,6 +166,7 @@ _FORECAST = (
     Entry("tsb", "tsb", when=_SPARSE),
     Entry("croston", "croston", {"variant": "sba"}, _SPARSE),
     Entry("mean", "mean", when=_SPARSE),
+    Entry("aggregated", "aggregated", when=_SPARSE, usual=False),
     Entry("seasonal_naive", "seasonal_naive", when={"alive": True}),
     Entry("level", "ets", {"seasonal": None}, _PLAIN),
     Entry("damped_trend", "ets", {"trend": "add", "damped": True, "seasonal": None}, _PLAIN),

@@ -27,6 +27,8 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "croston": ("croston", {}),
     "croston_sba": ("croston", {"variant": "sba"}),
     "tsb": ("tsb", {}),
+    "aggregated": ("aggregated", {}),
+    "aggregated_drift": ("aggregated", {"periods": 4, "model": "drift"}),
     "lag_regression": ("lag_regression", {}),
     "lag_regression_log": ("lag_regression", {"transform": "log", "rolling": [7]}),
     "lag_regression_difference": ("lag_regression", {"transform": "difference", "lags": [7, 14]}),

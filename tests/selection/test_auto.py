@@ -91,7 +91,10 @@ def test_auto_stands_beside_other_candidates() -> None:
 def test_the_candidates_of_auto_are_combined_unless_the_job_says_otherwise() -> None:
     found = _job("auto").selection.ensemble
     assert found is not None
-    assert found.model_dump() == dict(ENSEMBLE_OF_AUTO)
+    assert found.model_dump() == ENSEMBLE_OF_AUTO["forecast"]
+    tabular = _job("auto", "regression").selection.ensemble
+    assert tabular is not None
+    assert tabular.model_dump() == ENSEMBLE_OF_AUTO["regression"]
     assert _job(["drift", {"auto": {"block": ["ets"]}}]).selection.ensemble == found
     assert _job("auto", selection={"max_trials": 5}).selection.ensemble == found
     assert _job("auto", selection={"ensemble": None}).selection.ensemble is None
