@@ -2,12 +2,12 @@
 
     python benchmarks/simulated.py [--workers 8,16,32,64,128] [--seconds 1.0] [--batches 20] [--keys 200]
 
-Workers are threads of this process (Dask's LocalCluster, processes=False), so that the scheduler's and the workers' own
-work is on the driver's bill too: a cluster elsewhere leaves it more room. A batch sleeps, and returns the receipt of a batch
-of keys, which the driver takes through the executor and journals in a registry as a run does. Busy is the time slept, shared by
-workers x wall, from the moment at which all workers have begun to the moment at which the first finds nothing to do.
-A batch costs the driver's thread the making and pickling of its task, the result and the journal; the process's share beyond it
-is the event loop (scheduler and communication) and the workers' own.
+Workers are threads of this process (Dask's LocalCluster, processes=False, with the settings of our own workers), so that the
+scheduler's and the workers' own work is on the driver's bill too: a cluster elsewhere leaves it more room. A batch sleeps, and
+returns the receipt of a batch of keys, which the driver takes through the executor and journals in a registry as a run does.
+Busy is the time slept, shared by workers x wall, from the moment at which all workers have begun to the moment at which the
+first finds nothing to do. A batch costs the driver's thread the making and pickling of its task, the result and the journal;
+the process's share beyond it is the event loop (scheduler and communication) and the workers' own.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import pyarrow as pa
 from distributed import LocalCluster
 
 from manymodels.compute import dask as driver
+from manymodels.compute import worker
 from manymodels.compute.executor import open_executor
 from manymodels.compute.spec import ComputeSpec
 from manymodels.partitioning.keys import canonical_array, key_ids
@@ -88,7 +89,7 @@ def simulate(workers: int, seconds: float, batches: int, keys: int, folder: Path
     fleet = _keys(batches * keys)
     spans: list[tuple[float, float]] = []
     with (
-        dask.config.set(driver._SCHEDULER_CONFIG),
+        dask.config.set({**driver._SCHEDULER_CONFIG, **worker._CONFIG}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -24,7 +24,7 @@ class ComputeSpec(Spec):
     threads: int = Field(default=1, ge=1)
     """BLAS and OpenMP threads per fit."""
     memory: Size | Literal["auto"] = "auto"
-    """Memory of each local worker, and of the split."""
+    """Memory of each local worker, and of the process that splits."""
     security: dict[str, Any] = Field(default_factory=dict)
     """TLS settings, passed to `distributed.Security`."""
 

@@ -48,6 +48,9 @@ __all__ = ["Cluster", "split", "split_in_memory"]
 Cluster = Callable[[], AbstractContextManager[Callable[[Sequence[Any]], list[Any]]]]
 """Opens a Dask cluster, as Dask's current one, and hands out a function that computes Dask's collections on it."""
 
+_BESIDE = (
+    3 * 2**28
+)  # bytes of a process that splits, beside DuckDB's: libraries, and a few row groups on their way
 _LONELY_KEYS = 1000  # from here on it is worth a warning that every row is a key of its own
 
 
@@ -68,7 +71,7 @@ def split(
         data: The job's ``data`` section.
         roles: Which column is what.
         storage: The store to write to; workers of a cluster must reach it at the same place.
-        memory: Bytes that DuckDB may use; what is being written, a few row groups, comes on top.
+        memory: Bytes that this process may occupy: DuckDB gets what the process and what is being written leave of it.
         threads: Of DuckDB; one per core when None.
         cluster: Split there, by Dask's shuffle; it is opened if there is something to split. When None, DuckDB splits
             here, out of core, but for a Dask frame, which is computed wherever Dask chooses.
@@ -92,7 +95,8 @@ def split(
             written = shuffle_rows(source, layout, storage, folder, _uploads(folder), cluster)
             sorted_by = "dask"
         else:
-            written, sorted_by = sort_rows(source, layout, folder, memory=memory, threads=threads)
+            share = None if memory is None else max(memory // 2, memory - _BESIDE)
+            written, sorted_by = sort_rows(source, layout, folder, memory=share, threads=threads)
         source.check_unchanged()
         store = _publish(written, sorted_by, source, layout, storage, folder)
     except DataError:

@@ -33,7 +33,12 @@ def decisions_of(connection: sa.Connection, model_set: int, key: int, judged: Ju
         key: The registry's own id of the key.
         judged: Looks into a run's outcomes for the key.
     """
-    mine = sa.select(versions.c.run, versions.c.metric).where(versions.c.key == key)
+    # By run first, as the table is kept: it would be read whole for the key alone.
+    mine = (
+        sa.select(versions.c.run, versions.c.metric)
+        .join(runs, runs.c.id == versions.c.run)
+        .where(runs.c.model_set == model_set, versions.c.key == key)
+    )
     metrics = {line.run: line.metric for line in connection.execute(mine)}
     moves = (
         sa.select(alias_events.c.alias, alias_moves.c.event, alias_moves.c.after)

@@ -14,6 +14,7 @@ from manymodels.registry.schema import aliases, candidates, failures, keys, runs
 
 __all__ = ["as_of", "failed_since", "pointed_at", "read_fleet", "run_facts", "stale_since"]
 
+_FEW = 500  # keys that are asked for one by one: those of a page
 _COLUMNS: dict[str, tuple[sa.ColumnElement[Any], pa.DataType]] = {
     "key": (keys.c.id, pa.int64()),
     "key_id": (keys.c.key_id, pa.binary()),
@@ -48,20 +49,21 @@ def as_of(run: sa.Row[*tuple[Any, ...]]) -> sa.Select[Any]:
     )
 
 
-def failed_since(model_set: int, latest: int) -> sa.Select[Any]:
+def failed_since(model_set: int, latest: int, keys: Sequence[int] | None = None) -> sa.Select[Any]:
     """Key and run of every key's last failure, in a run that is over, where no newer version came after it.
 
     Args:
         model_set: Id of the model set.
         latest: Id of its alias ``latest``.
+        keys: Only these; all when None.
     """
-    last = (
+    found = (
         sa.select(failures.c.key, sa.func.max(failures.c.run).label("run"))
         .join(runs, runs.c.id == failures.c.run)
         .where(runs.c.model_set == model_set, runs.c.state != "running")
         .group_by(failures.c.key)
-        .subquery()
     )
+    last = (found if keys is None else found.where(failures.c.key.in_(keys))).subquery()
     newest = aliases.alias("newest")
     same = sa.and_(newest.c.alias == latest, newest.c.key == last.c.key)
     return (
@@ -83,7 +85,9 @@ def stale_since(
         keys: The registry's own ids of the keys.
     """
     names = run_facts(connection, model_set, "run_id")["run_id"]
-    found = {line.key: names[line.run] for line in connection.execute(failed_since(model_set, latest))}
+    few = keys.to_pylist() if len(keys) <= _FEW else None
+    statement = failed_since(model_set, latest, few)
+    found = {line.key: names[line.run] for line in connection.execute(statement)}
     return repeated(keys, found)
 
 

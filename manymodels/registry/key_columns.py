@@ -24,8 +24,6 @@ _KINDS: tuple[tuple[type, str], ...] = (
     (dt.date, "date"),
     (Decimal, "decimal"),
 )  # a bool is an int, and a datetime a date: the narrower comes first
-
-
 _NEWEST_JOB = (
     sa.select(runs.c.job)
     .where(runs.c.model_set == sa.bindparam("model_set"))
@@ -45,13 +43,11 @@ class KeyColumns(Connected):
         """
 
         def work(connection: sa.Connection) -> tuple[str, ...]:
-            return self._key_columns(connection, self._model_set(connection, model_set))
+            owner = self._model_set(connection, model_set)
+            job = json.loads(connection.execute(_NEWEST_JOB, {"model_set": owner}).scalar_one())
+            return tuple(job["data"]["partition_by"])
 
         return self._db.read(work)
-
-    def _key_columns(self, connection: sa.Connection, model_set: int) -> tuple[str, ...]:
-        job = json.loads(connection.execute(_NEWEST_JOB, {"model_set": model_set}).scalar_one())
-        return tuple(job["data"]["partition_by"])
 
     def key_kinds(self, model_set: str) -> dict[str, str]:
         """Key column to the kind of its values, as keys have them: ``int``, ``string``, …; all null is ``null``.

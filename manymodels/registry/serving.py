@@ -19,7 +19,7 @@ from manymodels.registry.connected import CHAMPION
 from manymodels.registry.fleets import as_of, failed_since, pointed_at, read_fleet, run_facts, stale_since
 from manymodels.registry.key_columns import KeyColumns
 from manymodels.registry.records import LATEST
-from manymodels.registry.schema import aliases, keys, runs, segments, versions
+from manymodels.registry.schema import alias_names, aliases, keys, model_sets, runs, segments, versions
 from manymodels.registry.versions import other_versions
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ _HISTORY = pa.schema(
         ("failed_last", pa.bool_()),
     ]
 )
+_FAILED = pa.schema([("key", pa.int64()), ("key_id", pa.binary()), ("level", pa.string())])
+
+
 _PLACE = (
     sa.select(
         segments,
@@ -58,22 +61,27 @@ _PLACE = (
         runs.c.archive_signature,
     )
     .select_from(
-        keys.join(versions, versions.c.key == keys.c.id)
+        keys.join(model_sets, model_sets.c.id == keys.c.model_set)
+        .join(versions, versions.c.key == keys.c.id)
         .join(segments, segments.c.id == versions.c.segment)
         .join(runs, runs.c.id == versions.c.run)
     )
     .where(
-        keys.c.model_set == sa.bindparam("model_set"),
+        model_sets.c.name == sa.bindparam("name"),
         keys.c.level == "",
-        keys.c.key_id == sa.bindparam("key_id"),
+        keys.c.key_id == sa.bindparam("digest"),
     )
 )
-"""Where one key's models are; made once, since making a statement takes longer than the database takes for it."""
-_PLACE_OF_VERSION = _PLACE.where(runs.c.number == sa.bindparam("number"), runs.c.published)
-_PLACE_OF_ALIAS = _PLACE.join(
-    aliases, sa.and_(aliases.c.key == keys.c.id, aliases.c.run == versions.c.run)
-).where(aliases.c.alias == sa.bindparam("alias"))
-_FAILED = pa.schema([("key", pa.int64()), ("key_id", pa.binary()), ("level", pa.string())])
+"""Where a model of one key is: one statement, made once, for what is asked a thousand times a second."""
+
+_NUMBERED = _PLACE.where(
+    runs.c.model_set == model_sets.c.id, runs.c.number == sa.bindparam("version"), runs.c.published
+)
+_POINTED_AT = (
+    _PLACE.join(aliases, sa.and_(aliases.c.key == keys.c.id, aliases.c.run == versions.c.run))
+    .join(alias_names, alias_names.c.id == aliases.c.alias)
+    .where(alias_names.c.model_set == model_sets.c.id, alias_names.c.name == sa.bindparam("alias"))
+)
 
 
 class Serving(KeyColumns):
@@ -229,32 +237,35 @@ class Serving(KeyColumns):
         """
         from manymodels.partitioning.keys import make_key
 
-        if key_id is not None and key:
+        if key_id is None:
+            columns = self._columns.get(model_set, ())
+            if not key or set(key) != set(columns):  # unknown yet, or not today's
+                columns = self._columns[model_set] = self.key_columns(model_set)
+            if set(key) != set(columns):
+                raise UsageError(
+                    f"a key of {model_set!r} is given by {', '.join(columns)}; found {', '.join(key) or 'none'}"
+                )
+            key_id = make_key([key[column] for column in columns]).key_id
+        elif key:
             raise UsageError("a key is given by its id or by its columns, not both")
-        shown = ", ".join(f"{column}={value!r}" for column, value in key.items()) or str(key_id)
+        shown = ", ".join(f"{column}={value!r}" for column, value in key.items()) or key_id
+        digest = digests([key_id])[0]
+        asked = {"name": model_set, "digest": digest, "alias": alias, "version": version}
 
         def work(connection: sa.Connection) -> Any:
-            owner = self._model_set(connection, model_set)
-            wanted = key_id
-            if wanted is None:
-                columns = self._key_columns(connection, owner)
-                if set(key) != set(columns):
-                    raise UsageError(
-                        f"a key of {model_set!r} is given by {', '.join(columns)}; found {', '.join(key) or 'none'}"
-                    )
-                wanted = make_key([key[column] for column in columns]).key_id
-            asked = {"model_set": owner, "key_id": digests([wanted])[0]}
-            if version is not None:
-                return connection.execute(_PLACE_OF_VERSION, {**asked, "number": version}).first()
-            pointer = self._alias(connection, owner, alias)
-            return connection.execute(_PLACE_OF_ALIAS, {**asked, "alias": pointer}).first()
+            found = connection.execute(_POINTED_AT if version is None else _NUMBERED, asked).first()
+            if found is None:  # what of it is not there?
+                owner = self._model_set(connection, model_set)
+                if version is None:
+                    self._alias(connection, owner, alias)
+            return found
 
         found = self._db.read(work)
         if found is None:
-            asked = f"version {version}" if version is not None else alias
+            what = f"version {version}" if version is not None else alias
             kinds = ", ".join(f"{column} ({kind})" for column, kind in self.key_kinds(model_set).items())
             raise NotFoundError(
-                f"no {asked} of {model_set!r} for this key; its key columns are {kinds}; "
+                f"no {what} of {model_set!r} for this key; its key columns are {kinds}; "
                 "`manymodels models history` shows what there is",
                 key=shown,
             )
@@ -277,6 +288,11 @@ class Serving(KeyColumns):
             return self._segments.load(found.path, found.sha256.hex(), found.segment_row)
         except DamagedError as error:
             raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
+
+    @cached_property
+    def _columns(self) -> dict[str, tuple[str, ...]]:
+        """Model set to its key columns, as far as models of it were loaded."""
+        return {}
 
     @cached_property
     def _codes(self) -> dict[str, Path | None]:
