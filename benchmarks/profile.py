@@ -107,7 +107,9 @@ def main() -> None:
         small = write_sales(folder / "small.parquet", 50, asked.rows, features=5)
         data = write_sales(folder / "sales.parquet", asked.keys, asked.rows, features=5)
         for isolation, title in (("auto", "batched"), ("process", "one by one")):
-            mm.train(_job(asked.work, small, folder / f"small-{isolation}", isolation), progress=False)  # imports
+            mm.train(
+                _job(asked.work, small, folder / f"small-{isolation}", isolation), progress=False
+            )  # imports
             clock = Clock()
             job = _job(asked.work, data, folder / isolation, isolation)
             with clock.on():
