@@ -33,6 +33,7 @@ __all__ = ["Died", "InProcess", "Raised", "Runner", "Sandbox", "Started", "spare
 
 _POLL = 0.02  # seconds between looks at the child's memory
 _NAP = 0.002  # seconds in which the messages of a child that sends many pile up: each would wake this process
+_MUCH = 1 << 16  # bytes at once, after which there is no nap: the child may be waiting for room in the pipe
 _STARTUP = 60.0  # seconds for the child to import its modules, beside the caller's own deadline
 _ANSWER = 0.2  # seconds for a child past its deadline to say where it is
 _LONGEST_FAULT = 4000  # characters
@@ -305,6 +306,7 @@ class _Conversation:
         self._overtime = 0
         self._next_look = 0.0
         self._received = 0.0
+        self._much = False
         self._poll = select.poll()
         self._poll.register(child.reply, select.POLLIN)
         self._poll.register(child.request, select.POLLOUT)
@@ -407,13 +409,13 @@ class _Conversation:
             self._poll.unregister(self._child.request)
 
     def _receive(self) -> bool:
-        if not self._outgoing and time.monotonic() - self._received < 2 * _NAP:
+        if not self._outgoing and not self._much and time.monotonic() - self._received < 2 * _NAP:
             time.sleep(_NAP)
         try:
             chunk = os.read(self._child.reply, 1 << 20)
         except BlockingIOError:
             return False
-        self._received = time.monotonic()
+        self._received, self._much = time.monotonic(), len(chunk) > _MUCH
         self._incoming += chunk
         return bool(chunk)
 
