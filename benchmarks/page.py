@@ -1,4 +1,4 @@
-"""Run the benchmarks and write what they print into docs/benchmarks.md, each between its own marks.
+"""Run the benchmarks and write what they print into docs/benchmarks.md and docs/performance.md, each between its own marks.
 
     make bench                                     # everything, at the documented sizes: about an hour on two cores
     make bench BENCH='--only ridge,split'          # some of it
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+PAGES = (HERE.parent / "docs" / "benchmarks.md", HERE.parent / "docs" / "performance.md")
 SLOW = "ours,joblib_files,dask_tasks,dask_groupby,ray_tasks,ray_groups,spark"
 
 BLOCKS: dict[str, tuple[str, str]] = {
@@ -60,6 +60,8 @@ BLOCKS: dict[str, tuple[str, str]] = {
     ),
     "split": ("splitting.py --keys 100000 --rows 120", "splitting.py --keys 1000 --rows 120 --repeats 1"),
     "startup": ("startup.py", "startup.py --repeats 2"),
+    "profile-ridge": ("profile.py --work ridge", "profile.py --work ridge --keys 200"),
+    "profile-mean": ("profile.py --work mean", "profile.py --work mean --keys 200"),
 }
 """Name to the command at the documented sizes, and at small ones."""
 
@@ -90,11 +92,13 @@ def write(name: str, said: str) -> None:
     """Put what a benchmark printed between its marks on the page."""
     text = said.strip() if "| --- |" in said else f"```text\n{said.strip()}\n```"
     block = f"<!-- bench: {name} -->\n\n`python benchmarks/{BLOCKS[name][0]}`\n\n{text}\n\n<!-- end -->"
-    page = PAGE.read_text()
-    found = re.compile(rf"<!-- bench: {re.escape(name)} -->.*?<!-- end -->", re.DOTALL)
-    if not found.search(page):
-        raise SystemExit(f"{PAGE} has no marks for {name}")
-    PAGE.write_text(found.sub(lambda _: block, page))
+    marks = re.compile(rf"<!-- bench: {re.escape(name)} -->.*?<!-- end -->", re.DOTALL)
+    for page in PAGES:
+        text = page.read_text()
+        if marks.search(text):
+            page.write_text(marks.sub(lambda _: block, text))
+            return
+    raise SystemExit(f"no page has marks for {name}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _MODELS: dict[str, tuple[str, Any]] = {
             }
         },
     ),
-    "holt_winters": ("forecast", {"holt_winters": {"season_length": 7, "trend": "add", "seasonal": "add"}}),
+    "holt_winters": ("forecast", {"holt_winters": {"season_length": 7, "seasonal": "add"}}),
 }
 
 

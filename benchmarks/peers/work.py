@@ -54,6 +54,8 @@ def fit(frame: pd.DataFrame, kind: str) -> Any:
     if kind == "forest":
         from sklearn.ensemble import RandomForestRegressor
 
+        # Which rows a tree draws depends on their order.
+        frame = frame.sort_values("date")
         forest = RandomForestRegressor(n_estimators=50, random_state=0)
         return forest.fit(features(frame), frame["sales"].to_numpy())
     if kind == "holt_winters":

@@ -35,6 +35,7 @@ __all__ = [
     "FORMAT",
     "UNREADABLE",
     "SegmentMeta",
+    "SegmentWriter",
     "parse_metadata",
     "write_models",
     "write_segment",
@@ -93,6 +94,77 @@ class SegmentMeta:
     shared: Mapping[str, Any] = field(default_factory=dict)
 
 
+class SegmentWriter:
+    """A segment of models that come one by one: what came is compressed and let go while others are being fitted.
+
+    Args:
+        storage: The store.
+        path: Where, relative to the store's root.
+        keys: Rows of a manifest (``key_id``, ``key:<name>`` and ``content``), those of the models among them; None where there
+            are none (rungs of the ladder).
+        meta: What the models have in common.
+
+    Attributes:
+        path: As given.
+        rows: Models that came.
+    """
+
+    def __init__(self, storage: Storage, path: str, keys: pa.Table | None, meta: SegmentMeta) -> None:
+        self.path, self.rows = path, 0
+        self._storage, self._keys, self._meta = storage, keys, meta
+        key_ids = [] if keys is None else keys.column("key_id").to_pylist()
+        self._place_of = {key_id: place for place, key_id in enumerate(key_ids)}
+        self._waiting: list[KeyOutcome] = []
+        self._size = 0
+        self._sink = pa.BufferOutputStream()
+        self._writer: Any = None
+        self._codec = ""
+
+    def add(self, outcome: KeyOutcome) -> int:
+        """Take a trained key's model; its row in the segment.
+
+        Raises:
+            ValueError: It has another codec than those before.
+        """
+        if self._codec not in ("", outcome.codec):
+            raise ValueError(f"a segment has one codec, found {[self._codec, outcome.codec]} for {self.path}")
+        self._codec = outcome.codec
+        size = len(outcome.artifact)
+        if self._waiting and (len(self._waiting) == _GROUP_ROWS or self._size + size > _GROUP_BYTES):
+            self._write()
+        self._waiting.append(outcome)
+        self._size += size
+        self.rows += 1
+        return self.rows - 1
+
+    def close(self) -> SegmentInfo:
+        """Write the file, with at least one model.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        self._write()
+        self._writer.close()
+        return _stored(self._storage, self.path, self._sink, self.rows, self._codec)
+
+    def _write(self) -> None:
+        """The models that wait, as a row group."""
+        outcomes, self._waiting, self._size = self._waiting, [], 0
+        names = [*_FACTS, *_TIMINGS, "codec", "artifact"]
+        facts = pa.table(
+            {name: [getattr(outcome, name) for outcome in outcomes] for name in names}, schema=_schema(names)
+        )
+        key_ids = [outcome.key_id for outcome in outcomes]
+        if self._keys is None:
+            keys = pa.table({"key_id": pa.array(key_ids, pa.string())})
+        else:
+            keys = self._keys.take(pa.array([self._place_of[key_id] for key_id in key_ids]))
+        table = _columns(facts, keys, self._meta)
+        if self._writer is None:
+            self._writer = _parquet_writer(self._sink, table.schema, self.path, self._codec, self._meta)
+        self._writer.write_table(table, row_group_size=table.num_rows)
+
+
 def write_segment(
     storage: Storage, path: str, outcomes: Sequence[KeyOutcome], keys: pa.Table | None, meta: SegmentMeta
 ) -> SegmentInfo:
@@ -113,13 +185,10 @@ def write_segment(
     key_ids = [outcome.key_id for outcome in outcomes]
     if keys is not None and keys.column("key_id").to_pylist() != key_ids:
         raise ValueError(f"the keys of segment {path} are not those of its models")
-    names = [*_FACTS, *_TIMINGS, "codec", "artifact"]
-    facts = pa.table(
-        {name: [getattr(outcome, name) for outcome in outcomes] for name in names}, schema=_schema(names)
-    )
-    if keys is None:
-        keys = pa.table({"key_id": pa.array(key_ids, pa.string())})
-    return write_models(storage, path, facts, keys, meta)
+    writer = SegmentWriter(storage, path, keys, meta)
+    for outcome in outcomes:
+        writer.add(outcome)
+    return writer.close()
 
 
 def write_models(
@@ -139,6 +208,11 @@ def write_models(
         StoreError: The file could not be written.
         ValueError: The models have several codecs.
     """
+    return write_table(storage, path, _columns(facts, keys, meta), meta)
+
+
+def _columns(facts: pa.Table, keys: pa.Table, meta: SegmentMeta) -> pa.Table:
+    """A segment's columns, in their order."""
     count = facts.num_rows
     columns: dict[str, Any] = {
         "model_set": _repeat(meta.model_set, count),
@@ -156,7 +230,7 @@ def write_models(
     columns["codec"] = facts.column("codec")
     models = facts.drop_columns([*_FACTS, *_TIMINGS, "codec"])
     columns |= {name: models.column(name) for name in models.column_names}
-    return write_table(storage, path, pa.table(columns), meta)
+    return pa.table(columns)
 
 
 def write_table(storage: Storage, path: str, table: pa.Table, meta: SegmentMeta) -> SegmentInfo:
@@ -169,22 +243,31 @@ def write_table(storage: Storage, path: str, table: pa.Table, meta: SegmentMeta)
     codecs = table.column("codec").unique().to_pylist()
     if len(codecs) != 1:
         raise ValueError(f"a segment has one codec, found {codecs} for {path}")
-    entry = {"format": FORMAT if codecs[0] == CODEC else 1, "path": path, "codec": codecs[0], **asdict(meta)}
-    schema = table.schema.with_metadata({_METADATA: json.dumps(entry).encode()})
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
+    with _parquet_writer(sink, table.schema, path, codecs[0], meta) as writer:
+        for start, stop in _groups(table):
+            writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
+    return _stored(storage, path, sink, table.num_rows, codecs[0])
+
+
+def _parquet_writer(
+    sink: pa.BufferOutputStream, schema: pa.Schema, path: str, codec: str, meta: SegmentMeta
+) -> pq.ParquetWriter:
+    entry = {"format": FORMAT if codec == CODEC else 1, "path": path, "codec": codec, **asdict(meta)}
+    return pq.ParquetWriter(
         sink,
-        schema,
+        schema.with_metadata({_METADATA: json.dumps(entry).encode()}),
         compression="zstd",
         use_dictionary=_REPETITIVE,
         write_statistics=False,
         write_page_checksum=True,
-    ) as writer:
-        for start, stop in _groups(table):
-            writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
+    )
+
+
+def _stored(storage: Storage, path: str, sink: pa.BufferOutputStream, rows: int, codec: str) -> SegmentInfo:
     content = sink.getvalue().to_pybytes()
     storage.write(path, content)
-    return SegmentInfo(path, hashlib.sha256(content).hexdigest(), table.num_rows, len(content), codecs[0])
+    return SegmentInfo(path, hashlib.sha256(content).hexdigest(), rows, len(content), codec)
 
 
 def parse_metadata(path: str, metadata: Mapping[bytes, bytes] | None) -> tuple[SegmentMeta, str, str]:

@@ -33,6 +33,8 @@ __all__ = ["Died", "InProcess", "Raised", "Runner", "Sandbox", "Started", "spare
 
 _POLL = 0.02  # seconds between looks at the child's memory
 _NAP = 0.002  # seconds in which the messages of a child that sends many pile up: each would wake this process
+_PIPE = 1 << 20  # bytes that a pipe holds, and a read takes
+_MUCH = 1 << 16  # bytes at once, after which there is no nap: the child may be waiting for room in the pipe
 _STARTUP = 60.0  # seconds for the child to import its modules, beside the caller's own deadline
 _ANSWER = 0.2  # seconds for a child past its deadline to say where it is
 _LONGEST_FAULT = 4000  # characters
@@ -243,7 +245,7 @@ class _Child:
             os.set_blocking(descriptor, False)
             if hasattr(fcntl, "F_SETPIPE_SZ"):
                 with contextlib.suppress(OSError):
-                    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 1 << 20)
+                    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE)
         inherited = {"requests": request, "replies": reply, "faults": self.faults.fileno()}
         try:
             self.process = subprocess.Popen(  # noqa: S603 - this interpreter, our own code
@@ -305,6 +307,8 @@ class _Conversation:
         self._overtime = 0
         self._next_look = 0.0
         self._received = 0.0
+        self._much = False
+        self._space = bytearray(_PIPE)
         self._poll = select.poll()
         self._poll.register(child.reply, select.POLLIN)
         self._poll.register(child.request, select.POLLOUT)
@@ -407,15 +411,15 @@ class _Conversation:
             self._poll.unregister(self._child.request)
 
     def _receive(self) -> bool:
-        if not self._outgoing and time.monotonic() - self._received < 2 * _NAP:
+        if not self._outgoing and not self._much and time.monotonic() - self._received < 2 * _NAP:
             time.sleep(_NAP)
         try:
-            chunk = os.read(self._child.reply, 1 << 20)
+            count = os.readv(self._child.reply, [self._space])
         except BlockingIOError:
             return False
-        self._received = time.monotonic()
-        self._incoming += chunk
-        return bool(chunk)
+        self._received, self._much = time.monotonic(), count > _MUCH
+        self._incoming += memoryview(self._space)[:count]
+        return count > 0
 
     def _ended(self) -> Died:
         try:

@@ -46,6 +46,7 @@ def supervise(
     memory: int,
     retries: int,
     blame: Blame = _NOTHING,
+    keep: Callable[[K], K] | None = None,
 ) -> dict[str, K]:
     """Run a batch function until every key has a result.
 
@@ -64,6 +65,7 @@ def supervise(
         memory: Bytes of the child's resident size.
         retries: Further tries of an attempt that ended the child.
         blame: What is not to be tried from the start.
+        keep: Called with each result as it comes; what it returns is the result.
 
     Returns:
         key_id to result, in the order in which they came.
@@ -82,7 +84,7 @@ def supervise(
         messages = runner.run(function, payload(keys, blamed), timeout=timeout, memory=memory)
         for message in noted(messages, run_id, keys):
             if isinstance(message, result):
-                done[message.key_id] = message
+                done[message.key_id] = message if keep is None else keep(message)
             elif isinstance(message, Died):
                 died = message
             elif isinstance(message, Raised):

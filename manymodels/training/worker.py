@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkSettings", "run_batch", "task_name", "warm_worker"]
 
 _NOBODY: Blame = MappingProxyType({})
+_LARGE = 10_000  # bytes of a model that is let go once it is in the segment; for smaller ones that costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -192,20 +193,27 @@ class _Batch:
             key_ids: Theirs, or the rung's.
             blame: Candidates that are not to be tried.
         """
-        from manymodels.artifacts.segments import write_segment
+        from manymodels.artifacts.segments import SegmentWriter
 
         settings, rung = self.settings, self.settings.rung
-        found = _fit(self.task.run_id, keys, settings, blame)
-        done = [found[key_id] for key_id in key_ids]
+        writers: dict[str, SegmentWriter] = {}
         places: dict[str, tuple[str, int]] = {}
-        trained = [number for number, outcome in enumerate(done) if outcome.state == "trained"]
-        for codec in sorted({done[number].codec for number in trained}):
-            rows = [number for number in trained if done[number].codec == codec]
-            theirs = None if rung is not None else keys.take(rows)
-            models = [done[number] for number in rows]
-            info = write_segment(self.storage, self._path(), models, theirs, self._meta())
-            self.segments.append(info)
-            places |= {done[number].key_id: (info.path, place) for place, number in enumerate(rows)}
+
+        def keep(outcome: KeyOutcome) -> KeyOutcome:
+            """Put a model into the segment at once: a batch of large ones would not fit into memory."""
+            if outcome.state != "trained":
+                return outcome
+            writer = writers.get(outcome.codec)
+            if writer is None:
+                theirs = None if rung is not None else keys
+                writer = SegmentWriter(self.storage, self._path(), theirs, self._meta())
+                writers[outcome.codec] = writer
+            places[outcome.key_id] = writer.path, writer.add(outcome)
+            return outcome if len(outcome.artifact) < _LARGE else replace(outcome, artifact=b"")
+
+        found = _fit(self.task.run_id, keys, settings, blame, keep)
+        self.segments += [writers[codec].close() for codec in sorted(writers)]
+        done = [found[key_id] for key_id in key_ids]
         self._backtests += [([outcome.key_id], test) for outcome in done for test in outcome.backtests]
         level = "" if rung is None else rung.level
         self._tables.append(outcome_table(keys, done, places, level=level, ladder=settings.ladder))
@@ -228,7 +236,13 @@ class _Batch:
         )
 
 
-def _fit(run_id: str, keys: pa.Table, settings: WorkSettings, blame: Blame) -> dict[str, KeyOutcome]:
+def _fit(
+    run_id: str,
+    keys: pa.Table,
+    settings: WorkSettings,
+    blame: Blame,
+    keep: Callable[[KeyOutcome], KeyOutcome],
+) -> dict[str, KeyOutcome]:
     fit, rung = settings.fit, settings.rung
     done = {key: untried(key, blame[key], fit) for key in blame if len(blame[key]) == len(fit.candidates)}
     tried = [key_id not in done for key_id in keys.column("key_id").to_pylist()]
@@ -253,4 +267,5 @@ def _fit(run_id: str, keys: pa.Table, settings: WorkSettings, blame: Blame) -> d
         memory=settings.memory,
         retries=settings.retries,
         blame=blame,
+        keep=keep,
     )
