@@ -1,6 +1,8 @@
 """Forecast 24 months of Australian retail turnover, one model per state and industry, and score it.
 
     python benchmarks/real/aus_retail.py DATA     DATA is the folder that holds aus_retail.parquet
+    python benchmarks/real/aus_retail.py DATA --inside             without the last 24 months: the 24 before them are held out
+    python benchmarks/real/aus_retail.py DATA --inside --single    with each series' best candidate instead of an ensemble
 
 MASE is scaled by the in-sample seasonal naive error (period 12), over the series that reach the end of the data and have at
 least 36 training months.
@@ -22,15 +24,17 @@ KEYS = ["State", "Industry"]
 JOB = Path(__file__).with_suffix(".yaml").absolute()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *, inside: bool, single: bool) -> None:
     rows = pd.read_parquet(folder / "aus_retail.parquet")[[*KEYS, "Month", "Turnover"]]
     rows["Month"] = pd.to_datetime(rows["Month"])
+    if inside:
+        rows = rows[rows["Month"] <= rows["Month"].max() - pd.DateOffset(months=24)]
     cut = rows["Month"].max() - pd.DateOffset(months=24)
     train, test = rows[rows["Month"] <= cut], rows[rows["Month"] > cut]
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
         train.to_parquet("train.parquet", index=False)
-        job = mm.Job.from_yaml(JOB)
+        job = mm.Job.from_yaml(JOB, overrides=["selection.ensemble=null"] if single else ())
         run = mm.train(job)
         scores = mm.score(job)
         print(f"{run} in {run.summary['seconds']:.0f} s")
@@ -52,4 +56,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())
+    main(Path(sys.argv[1]).absolute(), inside="--inside" in sys.argv, single="--single" in sys.argv)
