@@ -26,7 +26,7 @@ BLOCKS: dict[str, tuple[str, str]] = {
         "suite.py --peers PEERS --work ridge --keys 200 --repeats 1 --only ours,ours_process,joblib_files,loop",
     ),
     "ridge-clusters": (
-        f"suite.py --peers PEERS --work ridge --keys 10000 --repeats 2 --only {SLOW}",
+        f"suite.py --peers PEERS --work ridge --keys 10000 --repeats 3 --only {SLOW}",
         f"suite.py --peers PEERS --work ridge --keys 200 --repeats 1 --only {SLOW}",
     ),
     "mean": (
@@ -34,7 +34,7 @@ BLOCKS: dict[str, tuple[str, str]] = {
         "suite.py --peers PEERS --work mean --keys 200 --repeats 1 --only ours,ours_process,joblib_files,nixtla,loop",
     ),
     "mean-clusters": (
-        f"suite.py --peers PEERS --work mean --keys 10000 --repeats 2 --only {SLOW}",
+        f"suite.py --peers PEERS --work mean --keys 10000 --repeats 3 --only {SLOW}",
         f"suite.py --peers PEERS --work mean --keys 200 --repeats 1 --only {SLOW}",
     ),
     "forest": (

@@ -30,7 +30,7 @@ from manymodels.compute.checks import SAME_VERSIONS, StoreProbe, check_versions,
 from manymodels.compute.executor import Completion, completion, nothing
 from manymodels.compute.local import LocalWorkers
 from manymodels.compute.spec import ComputeSpec
-from manymodels.compute.worker import call, warm_up
+from manymodels.compute.worker import call, is_warm, warm_up
 from manymodels.exceptions import ComputeError
 
 __all__ = ["DaskExecutor", "open_local", "open_scheduler"]
@@ -95,6 +95,7 @@ def open_local(
             local=workers,
             patience=patience,
         )
+        executor.await_warmth()
         executor.closing = stack.pop_all()
         return executor
 
@@ -178,6 +179,12 @@ class DaskExecutor:
     def workers(self) -> int:
         """See ``Executor``."""
         return self._threads
+
+    def await_warmth(self) -> None:
+        """Wait until the workers are warm, for as long as for workers: a busy machine takes its time over imports."""
+        until = time.monotonic() + self._patience
+        while time.monotonic() < until and not all(self.ask(is_warm).values()):
+            time.sleep(0.02)
 
     def run(
         self,

@@ -52,7 +52,7 @@ class LocalWorkers:
 
     Args:
         spec: How many, and how many BLAS and OpenMP threads each has.
-        warm: A pickled function that each calls before it connects; empty for none.
+        warm: A pickled function that each calls before its first task; empty for none.
 
     Attributes:
         count: How many.

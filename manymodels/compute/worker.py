@@ -21,7 +21,7 @@ from distributed import Worker
 from manymodels.compute.executor import invoke
 from manymodels.compute.processes import die_with_parent
 
-__all__ = ["call", "serve_worker", "warm_up"]
+__all__ = ["call", "is_warm", "serve_worker", "warm_up"]
 
 _CONFIG = {
     # A paused worker takes no task until its memory falls. What libraries keep does not fall: it would wait for
@@ -49,10 +49,16 @@ def warm_up(code: bytes) -> None:
     _warming.append(thread)
 
 
+def is_warm() -> bool:
+    """Whether all that was to be done before the first task is done."""
+    return not any(thread.is_alive() for thread in _warming)
+
+
 def _warm(code: bytes) -> None:
     with contextlib.suppress(Exception):  # whoever needs what is missing will fail, with a better message
         function: Callable[[], object] = cloudpickle.loads(code)
         function()
+    gc.freeze()  # what was imported stays: a collection need not look at it again
 
 
 def call(code: bytes, payload: bytes) -> bytes:
@@ -65,8 +71,7 @@ def call(code: bytes, payload: bytes) -> bytes:
 def serve_worker() -> None:
     """Be a local worker: warm up, read settings from standard input, and serve until that is closed."""
     if code := base64.b64decode(sys.stdin.readline()):
-        _warm(code)
-    gc.freeze()  # what was imported stays: a collection need not look at it again
+        warm_up(code)
     gc.set_threshold(*_COLLECT)
     settings = json.loads(sys.stdin.readline())
     die_with_parent(settings["parent"])
