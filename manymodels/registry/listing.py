@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from manymodels.exceptions import NotFoundError
-from manymodels.registry.columns import looked_up
+from manymodels.registry.columns import digests, looked_up
 from manymodels.registry.connected import CHAMPION, moment
 from manymodels.registry.decisions import decisions_of
 from manymodels.registry.fleets import as_of, pointed_at, read_fleet, run_facts, stale_since
@@ -33,7 +33,6 @@ from manymodels.registry.schema import (
     versions,
 )
 from manymodels.registry.signatures import common_form
-from manymodels.registry.staging import wanted
 from manymodels.storage import Storage
 
 __all__ = ["MANY", "Listing"]
@@ -165,15 +164,12 @@ class Listing(KeyColumns):
         Raises:
             NotFoundError: The model set or the key is not there.
         """
+        digest = digests([key_id])[0]
 
         def work(connection: sa.Connection) -> ModelHistory:
             owner = self._model_set(connection, model_set)
-            self._want(connection, [key_id])
-            key = connection.execute(
-                sa.select(keys.c.id, keys.c.display)
-                .join(wanted, wanted.c.key_id == keys.c.key_id)
-                .where(keys.c.model_set == owner, keys.c.level == level)
-            ).first()
+            mine = sa.and_(keys.c.model_set == owner, keys.c.level == level, keys.c.key_id == digest)
+            key = connection.execute(sa.select(keys.c.id, keys.c.display).where(mine)).first()
             if key is None:
                 raise NotFoundError(
                     f"no such key in {model_set!r}; `manymodels models list` lists them", key=key_id
