@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -55,7 +56,7 @@ class Run:
         return run_outcomes(self._registry, self._record)
 
     def leaderboard(self) -> pd.DataFrame:
-        """One row per candidate: keys won, keys tried, failures, its median metric and skill, and its mean seconds."""
+        """One row per candidate: keys won, keys tried, failures, median metric and skill, mean seconds, and its parameters."""
         return leaderboard(self._registry, self._record)
 
     def backtests(
@@ -357,6 +358,7 @@ def leaderboard(registry: Registry, record: RunRecord) -> pd.DataFrame:
     )
     table["skill"] = skill_scores(values, baselines, perfect)
     grouped = table.groupby("candidate", sort=False)
+    params = {candidate.name: json.dumps(candidate.params) for candidate in settings.fit.candidates}
     return (
         pd.DataFrame(
             {
@@ -370,6 +372,7 @@ def leaderboard(registry: Registry, record: RunRecord) -> pd.DataFrame:
         )
         .sort_values("won", ascending=False, kind="stable")
         .reset_index()
+        .assign(params=lambda board: board["candidate"].map(params))
     )
 
 

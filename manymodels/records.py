@@ -266,6 +266,7 @@ class KeyOutcome:
         seconds: Wall time of the key, all told.
         failure: Set when ``state`` is ``failed``.
         seed: The key's seed.
+        traits: What the key is like (``selection.traits``), where the job learns from it.
     """
 
     key_id: str
@@ -287,6 +288,7 @@ class KeyOutcome:
     seconds: float = 0.0
     failure: AttemptFailure | None = None
     seed: int = 0
+    traits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -366,6 +368,7 @@ OUTCOME_COLUMNS: dict[str, str] = {
     "state": "string",
     "reason": "string",
     "candidate": "string",
+    "params": "string",  # the winner's parameters, JSON
     "metric": "float64",  # the winner's, null when not evaluated
     "baseline": "float64",  # the naive baseline's on the same splits
     "skill": "float64",
@@ -385,5 +388,6 @@ OUTCOME_COLUMNS: dict[str, str] = {
     "frame": "string",
     "traceback": "string",
     "seed": "int64",
+    "traits": "list<float64>",  # of a key, where the job learns from it
 }
 """Columns of a run's outcomes table, with their Arrow types."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from typing import Annotated, Any
 
 import typer
@@ -115,8 +116,9 @@ def show(
         )
     row = live[0]
     model = registry.load(name, version=row.version, key_id=history.key_id)
+    params = dict(registry.parameters(name, key_id=history.key_id, version=row.version))
     payload = {"key": history.key, "key_id": history.key_id, "stale_since": history.stale_since, **vars(row),
-               "model": dict(model.describe())}  # fmt: skip
+               "params": params, "model": dict(model.describe())}  # fmt: skip
 
     def text(console: Any) -> None:
         from manymodels.cli.tables import number, pairs, span
@@ -127,6 +129,7 @@ def show(
             ("version", row.version),
         ]
         lines += [("run", row.run_id), ("aliases", ", ".join(row.aliases)), ("candidate", row.candidate)]
+        lines += [("parameters", json.dumps(params))] if params else []
         lines += [("metric", number(row.metric)), ("training time", span(row.seconds))]
         lines += _staleness(history.stale_since)
         lines += [(str(field), value) for field, value in model.describe().items()]

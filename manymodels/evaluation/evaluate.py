@@ -35,6 +35,21 @@ class Evaluation:
     reason: str
     fit_seconds: float
 
+    @property
+    def mean(self) -> float | None:
+        """The mean of the values; None where there is none."""
+        known = [value for value in self.values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    def extended(self, further: Evaluation) -> Evaluation:
+        """The evaluation on these splits and on further ones."""
+        return Evaluation(
+            self.values + further.values,
+            self.held + further.held,
+            self.reason or further.reason,
+            self.fit_seconds + further.fit_seconds,
+        )
+
 
 def evaluate(
     family: Family, splits: Sequence[Split], spec: FitSpec, metric: Metric, *, cadence: int = 1

@@ -25,6 +25,8 @@ _PARTS: dict[str, Any] = {
     "anomaly": True,
     "training": {"seed", "max_rows"},
 }
+# Limits in seconds: who raises one has the keys that hit it trained again with `only: all`, not the whole fleet by itself.
+_SECONDS = {"max_seconds", "max_seconds_per_key"}
 
 
 def job_json(job: JobSpec) -> str:
@@ -40,9 +42,9 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
 
     That is roles of columns, models, forecast, evaluation, selection, seed and ``training.max_rows``.
 
-    Not in it: limits, compute, promotion, fallback, store, ``evaluation.keep`` and ``ranking.top``, which change no model; and
-    how the rows are found (``data.path``, ``csv``, ``where``, ``as_of``, ``window``, ``on_null_key``, ``min_rows``), since
-    each key's rows have their own fingerprint.
+    Not in it: limits (those of ``selection`` in seconds, too), compute, promotion, fallback, store, ``evaluation.keep`` and
+    ``ranking.top``, which are not meant to change a model; and how the rows are found (``data.path``, ``csv``, ``where``,
+    ``as_of``, ``window``, ``on_null_key``, ``min_rows``), since each key's rows have their own fingerprint.
 
     Args:
         job: The job.
@@ -58,7 +60,11 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     }
     if "features" in settled:
         del data["ignore"]
-    parts = job.model_dump(mode="json", include=_PARTS, exclude={"evaluation": {"keep"}})
+    parts = job.model_dump(
+        mode="json", include=_PARTS, exclude={"evaluation": {"keep"}, "selection": _SECONDS}
+    )
+    if not parts.get("selection"):
+        parts.pop("selection", None)
     parts["forecast"].pop("intervals", None)
     if job.forecast.levels and job.forecast.intervals != "model":  # the only bounds that there were at first
         parts["intervals"] = job.forecast.intervals

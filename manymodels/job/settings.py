@@ -18,10 +18,18 @@ from manymodels.models.contract import FitSpec
 from manymodels.models.spec import CandidateSpec
 from manymodels.partitioning.store import PartitionStore
 from manymodels.registry import RunRecord
+from manymodels.selection.lessons import Lessons
 from manymodels.selection.spec import SelectionSpec
 from manymodels.storage import Storage
 
-__all__ = ["CodeSnapshot", "FitSettings", "RowLimit", "RunSettings", "load_settings", "write_settings"]
+__all__ = [
+    "CodeSnapshot",
+    "FitSettings",
+    "RowLimit",
+    "RunSettings",
+    "load_settings",
+    "write_settings",
+]
 
 _FORMAT = 1
 _BEFORE = {"intervals": "model"}
@@ -76,8 +84,9 @@ class FitSettings:
         code: The user's own modules; None when the job needs none.
         max_rows: How many rows of a key are fitted; None is all.
         min_gain: By how much a candidate must beat the one that the key's champion is of, where that is known.
-        selection: What else may become a key's model.
+        selection: How a key's model is searched for, and what else may become it.
         champions: What champions are of that is no candidate any more: judged beside the winner, never chosen.
+        lessons: What other keys taught; None where nothing is learned, and in the pilot.
     """
 
     storage_root: str
@@ -93,6 +102,7 @@ class FitSettings:
     min_gain: float = 0.0
     selection: SelectionSpec = field(default_factory=SelectionSpec)
     champions: tuple[CandidateSpec, ...] = ()
+    lessons: Lessons | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,7 @@ class RunSettings:
         higher_is_better: Of the metric.
         key_batches: Batches that fit keys.
         rungs: Whether the ladder's models are fitted too.
+        pilot_batches: The first so many batches are the pilot's, from which the others learn.
     """
 
     job: Job
@@ -116,6 +127,7 @@ class RunSettings:
     higher_is_better: bool
     key_batches: int
     rungs: bool
+    pilot_batches: int = 0
 
 
 def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None:
@@ -139,6 +151,7 @@ def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None
         "higher_is_better": settings.higher_is_better,
         "key_batches": settings.key_batches,
         "rungs": settings.rungs,
+        "pilot_batches": settings.pilot_batches,
     }
     storage.write(f"runs/{run_id}/settings.json", json.dumps(content, indent=1).encode())
 
@@ -214,4 +227,5 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         higher_is_better=content["higher_is_better"],
         key_batches=content["key_batches"],
         rungs=content["rungs"],
+        pilot_batches=content.get("pilot_batches", 0),
     )

@@ -47,7 +47,7 @@ def first_guess(family: str) -> tuple[float, float]:
 
 
 def estimate_seconds(
-    manifest: pa.Table, history: pa.Table, *, families: Sequence[str], fits: int, job_hash: str
+    manifest: pa.Table, history: pa.Table, *, families: Sequence[str], fits: float, job_hash: str
 ) -> npt.NDArray[np.float64]:
     """Seconds that each key of the manifest will take.
 
@@ -58,7 +58,7 @@ def estimate_seconds(
         manifest: ``key_id`` and ``rows``.
         history: ``key_id``, ``seconds`` and ``job_hash`` of each key's newest version.
         families: The job's candidates.
-        fits: Fits of one candidate on one key: backtest windows or folds, and the refit.
+        fits: Fits of one candidate on one key: backtest windows or folds, and the refit; less where not all are tried.
         job_hash: Fingerprint of today's job.
     """
     rows = manifest.column("rows").to_numpy().astype(np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,6 +250,37 @@ class Serving(KeyColumns):
         elif key:
             raise UsageError("a key is given by its id or by its columns, not both")
         shown = ", ".join(f"{column}={value!r}" for column, value in key.items()) or key_id
+        found = self._found(model_set, key_id, shown, alias, version)
+        if found.run_id not in self._codes:
+            self._codes[found.run_id] = self._code_of(found)
+            for line in other_versions(found.run_id, json.loads(found.libraries)):
+                warnings.warn(line, stacklevel=2)
+        code = self._codes[found.run_id]
+        if code is not None:
+            # A model of the user's own class needs the module that it was trained with, whatever is imported already.
+            import_from(code)
+        try:
+            return self._segments.load(found.path, found.sha256.hex(), found.segment_row)
+        except DamagedError as error:
+            raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
+
+    def parameters(self, model_set: str, *, key_id: str, version: int) -> Mapping[str, Any]:
+        """The parameters of the candidate that a version is of, drawn ones among them.
+
+        Raises:
+            NotFoundError: The model set, key or version is not there.
+            DamagedError: The file that holds it is not what was recorded.
+            TrustError: The reader does not trust it.
+        """
+        found = self._found(model_set, key_id, key_id, CHAMPION, version)
+        table = self._segments.read_table(
+            found.path, ["params"], sha256=found.sha256.hex(), rows=[found.segment_row]
+        )
+        params: Mapping[str, Any] = json.loads(table.column("params")[0].as_py())
+        return params
+
+    def _found(self, model_set: str, key_id: str, shown: str, alias: str, version: int | None) -> Any:
+        """Where one key's model is: its segment, row and run, once the reader may know."""
         digest = digests([key_id])[0]
         asked = {"name": model_set, "digest": digest, "alias": alias, "version": version}
 
@@ -276,18 +308,7 @@ class Serving(KeyColumns):
                 key=shown,
             )
         self._check_signed(found)
-        if found.run_id not in self._codes:
-            self._codes[found.run_id] = self._code_of(found)
-            for line in other_versions(found.run_id, json.loads(found.libraries)):
-                warnings.warn(line, stacklevel=2)
-        code = self._codes[found.run_id]
-        if code is not None:
-            # A model of the user's own class needs the module that it was trained with, whatever is imported already.
-            import_from(code)
-        try:
-            return self._segments.load(found.path, found.sha256.hex(), found.segment_row)
-        except DamagedError as error:
-            raise DamagedError(f"the model of {shown}: {error.message}", key=shown) from error
+        return found
 
     @cached_property
     def _columns(self) -> dict[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,11 @@ from manymodels.selection.ensembles import JudgedEnsemble, ensemble_candidate, j
 from manymodels.selection.failures import failure_of
 from manymodels.selection.incumbents import stays
 from manymodels.selection.intervals import Bounds
+from manymodels.selection.lessons import Lessons
+from manymodels.selection.search import asked_of, search_of
 from manymodels.selection.spec import SelectionSpec
+from manymodels.selection.strategies import Ask
+from manymodels.selection.traits import traits_of
 
 __all__ = ["KeyFit", "fit_key"]
 
@@ -55,6 +60,7 @@ class KeyFit:
         rows: Rows that the final fit saw.
         cutoff: Time of the last of them (see ``KeyOutcome.cutoff``).
         fit_seconds: Wall time inside fit and predict calls.
+        traits: What the key is like, where that is learned from.
     """
 
     state: Literal["trained", "fallback", "failed"]
@@ -72,16 +78,28 @@ class KeyFit:
     rows: int = 0
     cutoff: int | None = None
     fit_seconds: float = 0.0
+    traits: tuple[float, ...] = ()
 
 
 class _Entry:
     """What stands on one key's leaderboard."""
 
-    __slots__ = ("candidate", "evaluation", "failure", "fit_seconds", "metric", "seconds", "unusable")
+    __slots__ = (
+        "candidate",
+        "evaluation",
+        "failure",
+        "fit_seconds",
+        "metric",
+        "reached",
+        "seconds",
+        "unusable",
+    )
 
     def __init__(self, candidate: CandidateSpec, failure: AttemptFailure | None) -> None:
         self.candidate, self.failure = candidate, failure
         self.evaluation: Evaluation | None = None
+        # By how much of the evaluation it was judged last, and how bad it was.
+        self.reached: tuple[float, int, float] | None = None
         self.metric: float | None = None
         self.unusable = ""
         self.seconds = self.fit_seconds = 0.0
@@ -111,15 +129,25 @@ class _Trial(_Entry):
         super().__init__(candidate, failure)
         self.family = family
 
-    def evaluate(self, splits: Sequence[Split], spec: FitSpec, metric: Metric, cadence: int) -> None:
+    def evaluate(
+        self, asked: Ask, splits: Sequence[Split], spec: FitSpec, metric: Metric, cadence: int
+    ) -> float | None:
+        """Judge it by what was asked for; how bad it is by that, None where nothing says."""
         began = time.perf_counter()
+        found: float | None = None
         try:
-            self.evaluation = evaluate(self.family, splits, spec, metric, cadence=cadence)
-            self.fit_seconds += self.evaluation.fit_seconds
+            judged = evaluate(self.family, asked_of(asked, splits, spec), spec, metric, cadence=cadence)
+            self.fit_seconds += judged.fit_seconds
+            if asked.share == 1.0:
+                judged = judged if self.evaluation is None else self.evaluation.extended(judged)
+                self.evaluation = judged
+            found = None if judged.mean is None else metric.badness(judged.mean)
+            self.reached = asked.share, asked.stop, math.inf if found is None else found
         except (Exception, SystemExit) as error:
             self.failure = failure_of(error, self.candidate.name)
             self.fit_seconds += time.perf_counter() - began
         self.seconds += time.perf_counter() - began
+        return found
 
     def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
         yield self.candidate.name
@@ -172,6 +200,8 @@ def fit_key(
     blamed: Mapping[str, AttemptFailure] = _NOBODY,
     incumbent: str | None = None,
     min_gain: float = 0.0,
+    lessons: Lessons | None = None,
+    seconds: float | None = None,
 ) -> Generator[str, None, KeyFit]:
     """Choose and fit one key's model.
 
@@ -185,10 +215,13 @@ def fit_key(
         spec: With the key's seed.
         evaluation: What is held out.
         metric: What candidates are compared by; None to take the first that fits.
-        selection: What else may be chosen: an ensemble is one more on the leaderboard, listed last.
+        selection: Which candidates are tried, and what else may be chosen: an ensemble is one more on the leaderboard, listed
+            last.
         blamed: Candidate name to what it did: those that killed or stalled the process are not tried again.
         incumbent: The candidate that the key's champion is of; another must beat it by ``min_gain`` to be chosen.
         min_gain: Relative to the incumbent's value.
+        lessons: What other keys taught of the candidates; None to try them as listed.
+        seconds: The key's share of the time that the run has for searches.
 
     Yields:
         The name of each candidate before its evaluation, and again before its refit.
@@ -205,8 +238,9 @@ def fit_key(
         return KeyFit("fallback", "no candidate is for a key like this (`when`)")
     splits: Sequence[Split] = ()
     shared: Sequence[int] = ()
-    reason = ""
+    reason = stopped = ""
     bounds = Bounds.of(spec, evaluation)
+    traits = traits_of(rows, spec) if selection.learn else ()
     if metric is not None:
         try:
             splits = make_splits(rows, spec, evaluation)
@@ -214,10 +248,28 @@ def fit_key(
             reason = str(error)
         except Exception as error:
             return _failed(trials, failure_of(error))
-        for trial in trials if splits else ():
-            if trial.failure is None:
-                yield trial.candidate.name
-                trial.evaluate(splits, bounds.judged(metric), metric, evaluation.cadence(spec.task))
+        if splits:
+            cadence = evaluation.cadence(spec.task)
+            search = search_of(
+                selection,
+                metric,
+                [trial.candidate.name for trial in trials],
+                splits,
+                places=np.flatnonzero(asked).tolist(),
+                apart=cadence == 1,
+                incumbent=incumbent,
+                lessons=lessons,
+                traits=traits,
+                seconds=seconds,
+            )
+            while (ask := search.ask()) is not None:
+                trial = trials[ask.place]
+                badness = None
+                if trial.failure is None:
+                    yield trial.candidate.name
+                    badness = trial.evaluate(ask, splits, bounds.judged(metric), metric, cadence)
+                search.tell(badness, failed=trial.failure is not None)
+            stopped = search.stopped
         shared = _settle(trials)
     entries: list[_Entry] = [*trials]
     if metric is not None and (together := _ensemble(trials, shared, spec, metric, selection)) is not None:
@@ -234,21 +286,22 @@ def fit_key(
             baseline = _baseline(entry, splits, shared, spec, metric)
         return KeyFit(
             state="trained",
-            reason=reason if entry.metric is None else "",
+            reason="; ".join(filter(None, (stopped, reason if entry.metric is None else ""))),
             candidate=entry.candidate.name,
             params=json.dumps(params, default=str) if (params := entry.candidate.params) else "{}",
-            model=bounds.around(model, rows, entry.evaluation, splits),
+            model=bounds.around(model, rows, entry.evaluation, _seen(entry, splits)),
             metric=entry.metric,
             baseline=baseline,
             skill=None if metric is None else metric.skill(entry.metric, baseline),
             judged=tuple(splits[place].number for place in _judged_on(entry, shared)),
-            scores=_leaderboard(entries, metric),
+            scores=_leaderboard(entries, metric, entry),
             backtests=_kept(entries if evaluation.keep == "all" else [entry], splits, rows, bounds)
             if evaluation.keep != "none"
             else (),
             rows=len(rows),
             cutoff=_cutoff(rows, spec),
             fit_seconds=sum(each.fit_seconds for each in trials),
+            traits=traits,
         )
     failure = next((trial.failure for trial in trials if trial.failure is not None), None)
     if failure is not None:
@@ -273,11 +326,16 @@ def _failed(trials: Sequence[_Trial], failure: AttemptFailure) -> KeyFit:
 
 
 def _settle(trials: Sequence[_Trial]) -> list[int]:
-    """Give each trial its mean over the splits that all trials with a value share (returned), or over its own."""
+    """Give each trial its mean over the splits that all trials with a value share (returned), or over its own.
+
+    Those that were judged on fewer splits than others were dropped on the way, and get none.
+    """
+    judged = [(trial, trial.evaluation.values) for trial in trials if trial.evaluation and not trial.failure]
+    most = max((len(values) for _, values in judged), default=0)
     measured = [
-        (trial, trial.evaluation.values)
-        for trial in trials
-        if trial.evaluation is not None and any(value is not None for value in trial.evaluation.values)
+        (trial, values)
+        for trial, values in judged
+        if len(values) == most and any(value is not None for value in values)
     ]
     shared = [
         place
@@ -329,6 +387,11 @@ def _judged_on(winner: _Entry, shared: Sequence[int]) -> Sequence[int]:
     return shared or [place for place, value in enumerate(winner.evaluation.values) if value is not None]
 
 
+def _seen(entry: _Entry, splits: Sequence[Split]) -> Sequence[Split]:
+    """The splits that an entry was judged on: the newest."""
+    return splits if entry.evaluation is None else splits[: len(entry.evaluation.values)]
+
+
 def _kept(
     entries: Sequence[_Entry], splits: Sequence[Split], rows: Rows, bounds: Bounds
 ) -> tuple[Backtest, ...]:
@@ -336,19 +399,24 @@ def _kept(
         backtest
         for entry in entries
         if entry.evaluation is not None
+        for seen in [_seen(entry, splits)]
         for backtest in backtests_of(
-            entry.candidate.name, bounds.kept(entry.evaluation, splits), splits, rows, bounds.spec
+            entry.candidate.name, bounds.kept(entry.evaluation, seen), seen, rows, bounds.spec
         )
     )
 
 
 def _ranked(trials: Sequence[_Entry], metric: Metric | None) -> list[_Entry]:
-    """Best first; without a value last; ties as listed. An ensemble is before all others where it is kept, else not first."""
+    """Best first; without a value last, those that came further in the search before the others; ties as listed.
 
-    def badness(trial: _Entry) -> tuple[bool, float]:
+    An ensemble is before all others where it is kept, else not first.
+    """
+
+    def badness(trial: _Entry) -> tuple[float, ...]:
         if metric is None or trial.metric is None:
-            return True, 0.0
-        return False, metric.badness(trial.metric)
+            share, splits, bad = trial.reached or (0.0, 0, math.inf)
+            return 1, -share, -splits, bad
+        return 0, metric.badness(trial.metric)
 
     ranked = sorted(trials, key=badness)
     together = next((trial for trial in ranked if isinstance(trial, _Ensemble)), None)
@@ -371,7 +439,12 @@ def _preferred(
     return [champion, *(trial for trial in ranked if trial is not champion)]
 
 
-def _leaderboard(trials: Sequence[_Entry], metric: Metric | None) -> tuple[CandidateScore, ...]:
+def _leaderboard(
+    trials: Sequence[_Entry], metric: Metric | None, winner: _Entry | None = None
+) -> tuple[CandidateScore, ...]:
+    """A line for everything that was tried; for all that is listed, where there was nothing to judge by."""
+    if any(trial.reached for trial in trials):
+        trials = [t for t in trials if t.reached or t.failure or t.metric is not None or t is winner]
     scores = [trial.score() for trial in _ranked(trials, metric)]
     return tuple(sorted(scores, key=lambda score: score.error != ""))
 

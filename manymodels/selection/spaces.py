@@ -116,8 +116,8 @@ def configurations(
 ) -> tuple[CandidateSpec, ...]:
     """What a run may try on a key: the candidates, those with spaces replaced by what is drawn of them.
 
-    The first of each candidate come first, in the job's order, then the second ones, and so on; a budget of trials cuts the end
-    off.
+    The first of each candidate come first, in the job's order, then the second ones, and so on. A budget of trials cuts the end
+    off, unless the order is to be learned.
 
     Args:
         candidates: Of the job.
@@ -132,7 +132,7 @@ def configurations(
     """
     drawn = [_drawn(candidate, selection.drawn, seed) for candidate in candidates]
     found = [one for round_ in zip_longest(*drawn) for one in round_ if one is not None]
-    return tuple(found[: selection.max_trials])
+    return tuple(found if selection.learn else found[: selection.max_trials])
 
 
 def _drawn(candidate: CandidateSpec, count: int, seed: int) -> list[CandidateSpec]:

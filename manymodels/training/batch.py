@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INCUMBENT",
+    "SECONDS",
     "BatchPayload",
     "Rung",
     "families_of",
@@ -38,6 +39,10 @@ __all__ = [
 
 INCUMBENT = "incumbent"
 """Column of a batch's keys with the candidate that the key's champion is of."""
+
+
+SECONDS = "seconds"
+"""Column of a batch's keys: what each is estimated to take, or the time that its search has."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class BatchPayload:
 
     Attributes:
         settings: Of the run.
-        keys: ``pyarrow.Table``: rows of the manifest, maybe with ``INCUMBENT``.
+        keys: ``pyarrow.Table``: rows of the manifest, maybe with ``INCUMBENT`` and ``SECONDS``.
         rung: Set when all the rows are for one rung.
         blamed: key_id to candidate to what it did: candidates that killed or stalled the child before.
         partitions: ``Partitions`` with the keys' rows; None when they are in the settings' store.
@@ -150,6 +155,7 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
     others = {
         other.name: _family(other, payload) for other in settings.champions if other.name in set(incumbents)
     }
+    times = _Times(payload.keys)
     for key_id, rows, incumbent in zip(
         payload.keys.column("key_id").to_pylist(), parts, incumbents, strict=True
     ):
@@ -165,6 +171,8 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
             blamed=payload.blamed.get(key_id, {}),
             incumbent=incumbent,
             min_gain=settings.min_gain,
+            lessons=settings.lessons,
+            seconds=times.next(),
         )
         while True:
             try:
@@ -190,6 +198,24 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
                 fitted.judged,
             )
         yield replace(_encoded(key_id, fitted, seed, began), champion_metric=champion)
+
+
+class _Times:
+    """The time that the keys of a batch have for their searches; what one leaves, those after it share."""
+
+    def __init__(self, keys: pa.Table) -> None:
+        shares = keys.column(SECONDS).to_pylist() if SECONDS in keys.column_names else []
+        self._shares, self._ends = shares[::-1], time.perf_counter() + sum(shares)
+        self._rest = float(sum(shares))
+
+    def next(self) -> float | None:
+        """Seconds of the next key; None is any number."""
+        if not self._shares:
+            return None
+        share, rest = self._shares.pop(), self._rest
+        self._rest -= share
+        left = max(self._ends - time.perf_counter(), 0.0)
+        return left * share / rest if rest > 0 else 0.0
 
 
 def families_of(payload: BatchPayload) -> list[tuple[CandidateSpec, Family]]:
@@ -243,6 +269,7 @@ def _encoded(key_id: str, fitted: Any, seed: int, began: float) -> KeyOutcome:
         seconds=time.perf_counter() - began,
         failure=failure,
         seed=seed,
+        traits=fitted.traits,
     )
 
 

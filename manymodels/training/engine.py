@@ -38,10 +38,12 @@ from manymodels.progress import Progress
 from manymodels.records import STATES, BatchTask
 from manymodels.redaction import redact
 from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, RunState
+from manymodels.training.allowance import Allowance
 from manymodels.training.decisions import decisions
 from manymodels.training.outcomes import RunOutcomes
 from manymodels.training.prepare import Prepared
 from manymodels.training.script import RunScript, load_script, write_script
+from manymodels.training.stages import Stage, stages
 from manymodels.training.worker import run_batch, task_name, warm_worker
 
 __all__ = ["RunResult", "refuse_changed_job", "resume", "train"]
@@ -185,7 +187,12 @@ def _carry_out(
                     deadline=None if deadline is None else deadline - (time.perf_counter() - began),
                     beat=lambda: registry.touch(run_id),
                 ) as watch:
-                    _fan_out(script, left, executor, registry, outcomes, progress, watch)
+                    seconds = job.selection.max_seconds
+                    allowance = None
+                    if seconds is not None:
+                        allowance = Allowance(script, outcomes, seconds, executor.workers)
+                    for stage in stages(registry.storage, script, left, outcomes, allowance):
+                        _fan_out(script, stage, executor, registry, outcomes, progress, watch)
         result = _publish(job, registry, script, outcomes, began, startup)
     except (KeyboardInterrupt, RunInterrupted) as stop:
         reason = stop.message if isinstance(stop, RunInterrupted) else _BY_USER
@@ -226,7 +233,7 @@ def _target(job: Job, batches: int) -> ComputeSpec:
 
 def _fan_out(
     script: RunScript,
-    left: list[int],
+    stage: Stage,
     executor: Executor,
     registry: Registry,
     outcomes: RunOutcomes,
@@ -236,10 +243,10 @@ def _fan_out(
     run_id = script.run_id
 
     def feed() -> Iterator[tuple[str, BatchTask]]:
-        for task in script.tasks(left):
+        for task in script.tasks(stage.batches):
             if watch.stopping.is_set():
                 return
-            yield task_name(task), task
+            yield task_name(task), stage.made(task)
 
     with _interrupts(watch):
         for completion in executor.run(run_batch, feed(), check=watch.check):

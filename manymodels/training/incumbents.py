@@ -22,7 +22,7 @@ from manymodels.registry import Registry
 from manymodels.selection.ensembles import ensemble_candidate
 from manymodels.selection.spaces import configurations
 
-__all__ = ["Incumbents", "incumbents_of"]
+__all__ = ["Incumbents", "incumbents_of", "setting_of"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _matched(
 ) -> tuple[list[str | None], tuple[CandidateSpec, ...]]:
     """What runs and candidates of the past are called in this run, and those that it has to judge beside its own."""
     possible = _with_ensemble(resolved.candidates, job)
-    now = {_setting(candidate): candidate.name for candidate in reversed(possible)}
+    now = {setting_of(candidate): candidate.name for candidate in reversed(possible)}
     others: list[CandidateSpec] = []
     then: dict[tuple[str, ...], CandidateSpec] = {}
     with_modules: dict[str, bool] = {}
@@ -93,17 +93,17 @@ def _matched(
         old = then.get(pair)
         if (
             old is not None
-            and _setting(old) not in now
+            and setting_of(old) not in now
             and _can_be_judged(old, with_modules[pair[0]], job, resolved)
         ):
             name = _free(f"champion {old.name}", now.values())
-            now[_setting(old)] = name
+            now[setting_of(old)] = name
             others.append(old.model_copy(update={"name": name}))
-        names.append(None if old is None else now.get(_setting(old)))
+        names.append(None if old is None else now.get(setting_of(old)))
     return names, tuple(others)
 
 
-def _setting(candidate: CandidateSpec) -> str:
+def setting_of(candidate: CandidateSpec) -> str:
     """What makes two candidates the same, whatever their names."""
     return json.dumps([candidate.family, candidate.params], sort_keys=True)
 

@@ -45,6 +45,7 @@ def outcome_table(
                 "state": "skipped" if outcome.state == "fallback" and not ladder else outcome.state,
                 "reason": outcome.reason,
                 "candidate": outcome.candidate,
+                "params": outcome.params,
                 "metric": outcome.metric,
                 "baseline": outcome.baseline,
                 "skill": outcome.skill,
@@ -63,6 +64,7 @@ def outcome_table(
                 "frame": failure and failure.frame,
                 "traceback": failure and failure.traceback,
                 "seed": outcome.seed,
+                "traits": outcome.traits or None,
             }
         )
     return pa.Table.from_pylist(lines, schema=outcome_schema())
@@ -106,6 +108,7 @@ def outcome_schema() -> pa.Schema:
         "int64": pa.int64(),
         "int32": pa.int32(),
         "fixed_size_binary[16]": pa.binary(16),
+        "list<float64>": pa.list_(pa.float64()),
     }
     score = pa.struct(
         [

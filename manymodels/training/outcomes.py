@@ -32,6 +32,9 @@ class RunOutcomes:
     Args:
         storage: The store.
         script: Of the run.
+
+    Attributes:
+        pilot: What the others learn from: ``key_id``, ``traits`` and ``scores`` of the pilot's keys, a table a batch.
     """
 
     def __init__(self, storage: Storage, script: RunScript) -> None:
@@ -47,6 +50,7 @@ class RunOutcomes:
         self._backtests: set[str | None] = set()
         self._failed_rungs: dict[str, str] = {}
         self._scouts: pa.Table | None = None
+        self.pilot: list[pa.Table] = []
         self._trained_beside = False
         self._stopped = ""
 
@@ -166,6 +170,8 @@ class RunOutcomes:
             self._key_batches += 1
             before = self._counts["trained"]
             _count(self._counts, table)
+            if batch < self._script.settings.pilot_batches:
+                self.pilot.append(table.select(["key_id", "traits", "scores"]))
             if batch == 0:
                 self._scouts = table
             elif self._counts["trained"] > before:

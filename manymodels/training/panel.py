@@ -23,6 +23,8 @@ from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumn
 from manymodels.records import Backtest
 from manymodels.selection.applicability import panel_applicable
 from manymodels.selection.panels import PanelChoice, Winners, fit_panel
+from manymodels.selection.search import trial_order
+from manymodels.selection.traits import traits_of
 from manymodels.training.batch import incumbents_of, key_seed, read_rows
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class PanelModels:
     Attributes:
         places: Rows of the batch's keys.
         facts: ``pyarrow.Table``: ``candidate``, ``params``, ``metric``, ``baseline``, ``skill``, ``champion_metric``,
-            ``scores``, ``reason``, ``rows``, ``cutoff``, ``seed``, ``fit_seconds`` and ``seconds`` of each.
+            ``scores``, ``reason``, ``rows``, ``cutoff``, ``seed``, ``fit_seconds``, ``seconds`` and ``traits`` of each.
         columns: The models.
         backtests: Rows of the batch's keys, and what was predicted of them, as ``evaluation.keep`` asks.
     """
@@ -73,8 +75,9 @@ def trainers_of(settings: FitSettings) -> tuple[BatchedTrainer | None, ...] | No
     from manymodels.models.batched.trainers import trainer_module, trainer_of
     from manymodels.models.families import build
 
+    selection = settings.selection
     # The user's own modules can be imported in the child only.
-    if settings.code is not None or settings.selection.ensemble is not None:
+    if settings.code is not None or selection.ensemble is not None or selection.stepwise:
         return None
     task = settings.spec.task
     if any(each.when is None and trainer_module(each, task) is None for each in settings.candidates):
@@ -125,6 +128,10 @@ def train_panel(
     seeds = np.array([key_seed(settings.seed, key_id) for key_id in keys.column("key_id").to_pylist()])
     metric = None if settings.metric is None else resolve_metric(settings.metric, settings.spec.task)
     incumbents = _incumbents(settings, keys)
+    tried = panel_applicable(panel, settings.candidates, settings.spec)
+    traits = _traits(settings, panel)
+    if settings.lessons is not None:
+        tried &= _suggested(settings, keys, tried, traits)
     with threadpool_limits(settings.spec.threads):
         choice = fit_panel(
             panel,
@@ -133,7 +140,7 @@ def train_panel(
             settings.spec,
             settings.evaluation,
             metric,
-            applicable=panel_applicable(panel, settings.candidates, settings.spec),
+            applicable=tried,
             incumbents=incumbents,
             min_gain=settings.min_gain,
         )
@@ -164,6 +171,7 @@ def train_panel(
             "seed": seeds[places],
             "fit_seconds": np.full(count, choice.seconds.sum()),
             "seconds": np.full(count, (time.perf_counter() - began) / len(panel)),
+            "traits": pa.array([traits[place] for place in places.tolist()], pa.list_(pa.float64())),
         }
         backtests = tuple(_kept(settings, choice, won, panel))
         models.append(PanelModels(places, pa.table(facts), won.columns, backtests))
@@ -208,6 +216,31 @@ def _kept(
             for window, held in enumerate(evaluation.held):
                 if held is not None:
                     yield panel_backtest(name, window, held, chosen, panel, settings.spec)
+
+
+def _traits(settings: FitSettings, panel: Panel) -> list[tuple[float, ...] | None]:
+    """What each key is like, where the job learns from it."""
+    if not settings.selection.learn:
+        return [None] * len(panel)
+    return [traits_of(panel.key(place), settings.spec) for place in range(len(panel))]
+
+
+def _suggested(
+    settings: FitSettings,
+    keys: pa.Table,
+    applicable: npt.NDArray[np.bool_],
+    traits: Sequence[tuple[float, ...] | None],
+) -> npt.NDArray[np.bool_]:
+    """The configurations that each key's search would try. Shape (candidates, keys)."""
+    names = [candidate.name for candidate in settings.candidates]
+    most = settings.selection.max_trials
+    found = np.zeros_like(applicable)
+    for key, incumbent in enumerate(incumbents_of(keys)):
+        places = np.flatnonzero(applicable[:, key]).tolist()
+        theirs = [names[place] for place in places]
+        order = trial_order(theirs, places, incumbent, settings.lessons, traits[key] or (), most)
+        found[[places[place] for place in order[:most]], key] = True
+    return found
 
 
 def _cutoffs(panel: Panel, time: str | None, places: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:

@@ -18,6 +18,7 @@ from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.registry import Registry
 from manymodels.storage import Storage
 from manymodels.training.incumbents import Incumbents, incumbents_of
+from manymodels.training.learning import earlier_runs
 
 __all__ = ["Prepared", "Selection", "fits_of", "prepare"]
 
@@ -48,6 +49,7 @@ class Prepared:
         plan: What a run would do with every key.
         known_levels: Levels that have a version already (``pooled``, ``naive``, …).
         incumbents: What the keys' champions are of; None where it does not matter, or nothing trains.
+        earlier: What earlier runs tell of the run's candidates (``training.learning``); None where nothing is learned.
     """
 
     job: Job
@@ -56,6 +58,7 @@ class Prepared:
     plan: Plan
     known_levels: frozenset[str]
     incumbents: Incumbents | None = None
+    earlier: Any = None
 
 
 def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> Prepared:
@@ -95,13 +98,20 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
             manifest,
             keys,
             families=[candidate.family for candidate in resolved.candidates],
-            fits=fits_of(job),
+            fits=fits_of(job) * _share_tried(job, resolved),
             job_hash=resolved.job_hash,
         ),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
     )
     incumbents = incumbents_of(job, registry, resolved) if len(plan.training) else None
-    return Prepared(job, registry, resolved, plan, frozenset(known), incumbents)
+    earlier = earlier_runs(registry, job, resolved) if job.selection.learn else None
+    return Prepared(job, registry, resolved, plan, frozenset(known), incumbents, earlier)
+
+
+def _share_tried(job: Job, resolved: Resolved) -> float:
+    """The share of the run's configurations that a key tries, as far as that is known before."""
+    everything = len(resolved.candidates)
+    return min(job.selection.max_trials or everything, everything) / everything
 
 
 def _refuse_store_in_input(job: Job) -> None:

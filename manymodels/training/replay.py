@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from manymodels.job.runner import reraise, runner_for
 from manymodels.partitioning.listing import chosen_key, parse_pairs
 from manymodels.records import KeyOutcome
 from manymodels.registry import Registry, RunRecord
-from manymodels.training.batch import BatchPayload
+from manymodels.training.batch import SECONDS, BatchPayload
+from manymodels.training.learning import known_lessons
 from manymodels.training.script import load_script
 
 __all__ = ["replay_key"]
@@ -51,7 +53,11 @@ def replay_key(registry: Registry, record: RunRecord, *, key: str | None, key_id
     if place < 0:
         raise NotFoundError(f"run {record.id} has no key {key or key_id}", run=record.id)
     keys = script.keys(np.array([place]))
+    if SECONDS in keys.column_names:  # a replay has all the time
+        keys = keys.drop_columns([SECONDS])
     fit = script.settings.fit
+    if script.job.selection.learn and not script.in_pilot(place):
+        fit = replace(fit, lessons=known_lessons(registry.storage, record.id))
     runner = runner_for(registry.storage, fit.code, isolated=False, threads=fit.spec.threads)
     payload = BatchPayload(settings=fit, keys=keys)
     for message in runner.run(

@@ -35,7 +35,8 @@ from manymodels.planning.memory import BATCH_SHARE, VALUE_BYTES
 from manymodels.records import BatchTask
 from manymodels.registry import RunRecord
 from manymodels.storage import Storage
-from manymodels.training.batch import INCUMBENT
+from manymodels.training.batch import INCUMBENT, SECONDS
+from manymodels.training.learning import pilot, tried_all, write_experience
 from manymodels.training.outcome_table import parquet_bytes, read_parquet
 from manymodels.training.prepare import Prepared
 from manymodels.training.rungs import RungTask, rung_tasks
@@ -58,8 +59,9 @@ class RunScript:
     Attributes:
         run_id: The run.
         settings: What its fits need.
-        plan: ``key_id``, ``state`` and ``reason`` (settled keys), ``batch`` (null for settled keys), and where it matters
-            ``incumbent`` (the candidate that the key's champion is of), in the manifest's order.
+        plan: ``key_id``, ``state`` and ``reason`` (settled keys), ``batch`` (null for settled keys), and where they matter
+            ``incumbent`` (the candidate that the key's champion is of) and ``seconds`` (that it is estimated to take), in the
+            manifest's order.
         work: What workers need.
         rungs: The ladder's models to fit, after the keys; empty when none is due.
     """
@@ -106,11 +108,16 @@ class RunScript:
         )
 
     def keys(self, places: npt.NDArray[np.int64]) -> pa.Table:
-        """Some keys as batches have them: rows of the manifest, with ``INCUMBENT`` where it matters."""
+        """Some keys as batches have them: rows of the manifest, with ``INCUMBENT`` and ``SECONDS`` where they matter."""
         found = self.settings.store.manifest.take(places)
-        if INCUMBENT in self.plan.column_names:
-            found = found.append_column(INCUMBENT, self.plan.column(INCUMBENT).take(places))
+        for name in {INCUMBENT, SECONDS}.intersection(self.plan.column_names):
+            found = found.append_column(name, self.plan.column(name).take(places))
         return found.combine_chunks()
+
+    def in_pilot(self, place: int) -> bool:
+        """Whether a key, by its place in the manifest, is one of the pilot."""
+        batch = self.plan.column("batch")[place].as_py()
+        return batch is not None and batch < self.settings.pilot_batches
 
     @cached_property
     def _members(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -163,7 +170,7 @@ def write_script(prepared: Prepared) -> RunScript:
     job, resolved, registry = prepared.job, prepared.resolved, prepared.registry
     plan = prepared.plan
     training = plan.training
-    packed = _packed(prepared, training)
+    packed, pilot_batches = _packed(prepared, training)
     batch = np.full(len(plan.table), -1, dtype=np.int64)
     for number, places in enumerate(packed):
         batch[training[places]] = number
@@ -179,6 +186,8 @@ def write_script(prepared: Prepared) -> RunScript:
     )
     if prepared.incumbents is not None:
         table = table.append_column(INCUMBENT, prepared.incumbents.names)
+    if job.selection.max_seconds is not None:
+        table = table.append_column(SECONDS, pa.array(plan.table["seconds"].to_numpy()))
     every = rung_tasks(job, resolved.store.manifest)
     due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
     rungs = tuple(every) if due else ()
@@ -209,6 +218,7 @@ def write_script(prepared: Prepared) -> RunScript:
         higher_is_better=higher,
         key_batches=len(packed),
         rungs=bool(rungs),
+        pilot_batches=pilot_batches,
     )
 
     def with_code(run_id: str) -> RunSettings:
@@ -221,6 +231,8 @@ def write_script(prepared: Prepared) -> RunScript:
             registry.storage.write(code_path(run_id, code), archive)
         registry.storage.write(f"runs/{run_id}/plan.parquet", parquet_bytes(table))
         write_settings(registry.storage, run_id, with_code(run_id))
+        if prepared.earlier is not None:
+            write_experience(registry.storage, run_id, prepared.earlier)
 
     record = registry.start_run(
         model_set=job.name,
@@ -298,22 +310,36 @@ def _rung_display(task: RungTask) -> str:
     return f"{task.rung.level}({values})" if values else task.rung.level
 
 
-def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Places in ``training`` by batch: the scouts, then the others, longest first."""
-    job = prepared.job
-    first = scouts(prepared.resolved.store.manifest, training, job.training.seed)
-    others = np.setdiff1d(np.arange(len(training)), first)
-    table = prepared.plan.table
-    costs = table["seconds"].to_numpy()[training[others]]
-    rows = table["rows"].to_numpy()[training[others]]
+def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> tuple[list[npt.NDArray[np.int64]], int]:
+    """Places in ``training`` by batch: the scouts, the pilot, then the others, longest first; and the pilot's batches."""
+    job, manifest = prepared.job, prepared.resolved.store.manifest
+    ahead = scouts(manifest, training, job.training.seed)
+    first = [ahead] if len(ahead) else []
+    pilot_batches = 0
+    if prepared.earlier is not None:
+        known = tried_all(prepared.earlier, len(prepared.resolved.candidates))
+        sample = pilot(manifest, training, job, scouts=ahead, known=known)
+        if sample is not None:
+            first += _cut(prepared, training, sample)
+            ahead = np.union1d(ahead, sample)
+            pilot_batches = len(first)
+    others = np.setdiff1d(np.arange(len(training)), ahead)
+    return [*first, *_cut(prepared, training, others)], pilot_batches
+
+
+def _cut(
+    prepared: Prepared, training: npt.NDArray[np.int64], places: npt.NDArray[np.int64]
+) -> list[npt.NDArray[np.int64]]:
+    """Some of the places in ``training`` by batch, longest first."""
+    job, table = prepared.job, prepared.plan.table
     packed = pack(
-        costs,
+        table["seconds"].to_numpy()[training[places]],
         workers=workers_of(job),
-        sizes=rows * float(len(prepared.resolved.roles.columns) * VALUE_BYTES),
+        sizes=table["rows"].to_numpy()[training[places]]
+        * float(len(prepared.resolved.roles.columns) * VALUE_BYTES),
         room=job.training.memory / BATCH_SHARE,
     )
-    packed = [others[places] for places in packed]
-    return [first, *packed] if len(first) else packed
+    return [places[some] for some in packed]
 
 
 def workers_of(job: Job) -> int:

@@ -171,7 +171,9 @@ class _Batch:
         for models in fitted.models:
             columns = models.columns
             theirs = keys.take(pa.array(models.places))
-            facts = models.facts.drop_columns(["scores", "baseline", "skill", "champion_metric", "reason"])
+            facts = models.facts.drop_columns(
+                ["scores", "baseline", "skill", "champion_metric", "reason", "traits"]
+            )
             facts = facts.append_column("codec", pa.repeat(CODEC, len(columns)))
             fields = to_table(columns)
             for name in fields.column_names:
