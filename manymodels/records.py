@@ -266,6 +266,8 @@ class KeyOutcome:
         seconds: Wall time of the key, all told.
         failure: Set when ``state`` is ``failed``.
         seed: The key's seed.
+        parent: The level whose model the key's is blended with; empty where it is not.
+        own_weight: Of the key's own model in the blend.
     """
 
     key_id: str
@@ -287,6 +289,8 @@ class KeyOutcome:
     seconds: float = 0.0
     failure: AttemptFailure | None = None
     seed: int = 0
+    parent: str = ""
+    own_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -385,5 +389,7 @@ OUTCOME_COLUMNS: dict[str, str] = {
     "frame": "string",
     "traceback": "string",
     "seed": "int64",
+    "parent": "string",  # the level whose model is blended in, null where none is
+    "own_weight": "float64",  # of the key's own model in the blend
 }
 """Columns of a run's outcomes table, with their Arrow types."""

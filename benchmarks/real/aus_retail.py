@@ -1,6 +1,8 @@
 """Forecast 24 months of Australian retail turnover, one model per state and industry, and score it.
 
-    python benchmarks/real/aus_retail.py DATA     DATA is the folder that holds aus_retail.parquet
+    python benchmarks/real/aus_retail.py DATA                       DATA is the folder that holds aus_retail.parquet
+    python benchmarks/real/aus_retail.py DATA --last 2016-12-01     the 24 months before: to choose by
+    python benchmarks/real/aus_retail.py DATA --set 'hierarchy={levels: [[]]}'    each key blended with a model of all
 
 MASE is scaled by the in-sample seasonal naive error (period 12), over the series that reach the end of the data and have at
 least 36 training months.
@@ -8,8 +10,8 @@ least 36 training months.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -22,19 +24,25 @@ KEYS = ["State", "Industry"]
 JOB = Path(__file__).with_suffix(".yaml").absolute()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, last: pd.Timestamp | None, overrides: list[str]) -> None:
     rows = pd.read_parquet(folder / "aus_retail.parquet")[[*KEYS, "Month", "Turnover"]]
     rows["Month"] = pd.to_datetime(rows["Month"])
+    if last is not None:
+        rows = rows[rows["Month"] <= last]
     cut = rows["Month"].max() - pd.DateOffset(months=24)
     train, test = rows[rows["Month"] <= cut], rows[rows["Month"] > cut]
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
         train.to_parquet("train.parquet", index=False)
-        job = mm.Job.from_yaml(JOB)
+        job = mm.Job.from_yaml(JOB, overrides=overrides)
         run = mm.train(job)
         scores = mm.score(job)
         print(f"{run} in {run.summary['seconds']:.0f} s")
         print(run.leaderboard().to_string(index=False))
+        weights = run.outcomes()["own_weight"].dropna()
+        print(
+            f"{len(weights)} keys are blended; weight of their own: {weights.value_counts().sort_index().to_dict()}"
+        )
     print(scores["model_source"].value_counts().to_string())
     judged = test.merge(scores.assign(Month=pd.to_datetime(scores["Month"])), on=[*KEYS, "Month"], how="left")
     errors = []
@@ -52,4 +60,9 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--last", type=pd.Timestamp)
+    parser.add_argument("--set", action="append", default=[])
+    given = parser.parse_args()
+    main(given.data.absolute(), given.last, given.set)

@@ -14,6 +14,7 @@ from manymodels.artifacts.trust import Trust
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.exceptions import DamagedError, NotFoundError, StoreFormatError
 from manymodels.job.job import Job
+from manymodels.job.sums import SumLevel, sum_levels, sum_name
 from manymodels.models.contract import FitSpec
 from manymodels.models.spec import CandidateSpec
 from manymodels.partitioning.store import PartitionStore
@@ -78,6 +79,7 @@ class FitSettings:
         min_gain: By how much a candidate must beat the one that the key's champion is of, where that is known.
         selection: What else may become a key's model.
         champions: What champions are of that is no candidate any more: judged beside the winner, never chosen.
+        parent: What the levels' models are that keys are blended with; None is the task's default.
     """
 
     storage_root: str
@@ -93,6 +95,7 @@ class FitSettings:
     min_gain: float = 0.0
     selection: SelectionSpec = field(default_factory=SelectionSpec)
     champions: tuple[CandidateSpec, ...] = ()
+    parent: CandidateSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class RunSettings:
         higher_is_better: Of the metric.
         key_batches: Batches that fit keys.
         rungs: Whether the ladder's models are fitted too.
+        sums: The levels whose sums are forecast too.
+        fit_sums: Whether the run fits them; else those of an earlier run serve.
     """
 
     job: Job
@@ -116,6 +121,8 @@ class RunSettings:
     higher_is_better: bool
     key_batches: int
     rungs: bool
+    sums: tuple[SumLevel, ...] = ()
+    fit_sums: bool = False
 
 
 def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None:
@@ -139,6 +146,8 @@ def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None
         "higher_is_better": settings.higher_is_better,
         "key_batches": settings.key_batches,
         "rungs": settings.rungs,
+        "sums": [level.store.fingerprint for level in settings.sums],
+        "fit_sums": settings.fit_sums,
     }
     storage.write(f"runs/{run_id}/settings.json", json.dumps(content, indent=1).encode())
 
@@ -205,6 +214,7 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         min_gain=job.promotion.min_gain,
         selection=job.selection,
         champions=tuple(CandidateSpec.model_validate(fields) for fields in content.get("champions", ())),
+        parent=None if job.hierarchy is None else job.hierarchy.parent,
     )
     return RunSettings(
         job=job,
@@ -214,4 +224,9 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         higher_is_better=content["higher_is_better"],
         key_batches=content["key_batches"],
         rungs=content["rungs"],
+        sums=tuple(
+            SumLevel(sum_name(columns), tuple(columns), PartitionStore.open(storage, fingerprint))
+            for columns, fingerprint in zip(sum_levels(job), content.get("sums", ()), strict=False)
+        ),
+        fit_sums=content.get("fit_sums", False),
     )

@@ -19,6 +19,7 @@ from manymodels.evaluation.metrics import Metric
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.evaluation.splits import Split, make_splits
 from manymodels.exceptions import ModelError, UnusableRowsError
+from manymodels.models.blended import Blended, Parent
 from manymodels.models.contract import Family, FitSpec, FittedModel
 from manymodels.models.ensemble import EnsembleModel
 from manymodels.models.spec import CandidateSpec
@@ -28,6 +29,7 @@ from manymodels.selection.ensembles import JudgedEnsemble, ensemble_candidate, j
 from manymodels.selection.failures import failure_of
 from manymodels.selection.incumbents import stays
 from manymodels.selection.intervals import Bounds
+from manymodels.selection.shrinkage import shrink
 from manymodels.selection.spec import SelectionSpec
 
 __all__ = ["KeyFit", "fit_key"]
@@ -55,6 +57,8 @@ class KeyFit:
         rows: Rows that the final fit saw.
         cutoff: Time of the last of them (see ``KeyOutcome.cutoff``).
         fit_seconds: Wall time inside fit and predict calls.
+        parent: The level whose model the winner is blended with; empty where alone it is better.
+        own_weight: Of the winner in the blend.
     """
 
     state: Literal["trained", "fallback", "failed"]
@@ -72,6 +76,8 @@ class KeyFit:
     rows: int = 0
     cutoff: int | None = None
     fit_seconds: float = 0.0
+    parent: str = ""
+    own_weight: float | None = None
 
 
 class _Entry:
@@ -94,6 +100,25 @@ class _Entry:
     def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
         """Fit it on all rows, naming each candidate before its fit; None where that cannot be done."""
         raise NotImplementedError
+
+    def shrink(
+        self,
+        model: FittedModel,
+        splits: Sequence[Split],
+        shared: Sequence[int],
+        spec: FitSpec,
+        metric: Metric | None,
+        parents: Mapping[str, Parent],
+    ) -> Blended | None:
+        """The refitted model, blended with a level's where that is better; what is judged is then the blend."""
+        began = time.perf_counter()
+        found = shrink(model, self.evaluation, splits, shared, spec, metric, parents)
+        self.seconds += time.perf_counter() - began
+        if found is None:
+            return None
+        if found.evaluation is not None:
+            self.metric, self.evaluation = found.metric, found.evaluation
+        return found.model
 
     def score(self) -> CandidateScore:
         if self.failure is not None:
@@ -172,6 +197,7 @@ def fit_key(
     blamed: Mapping[str, AttemptFailure] = _NOBODY,
     incumbent: str | None = None,
     min_gain: float = 0.0,
+    parents: Mapping[str, Parent] = MappingProxyType({}),
 ) -> Generator[str, None, KeyFit]:
     """Choose and fit one key's model.
 
@@ -189,6 +215,7 @@ def fit_key(
         blamed: Candidate name to what it did: those that killed or stalled the process are not tried again.
         incumbent: The candidate that the key's champion is of; another must beat it by ``min_gain`` to be chosen.
         min_gain: Relative to the incumbent's value.
+        parents: Level to its model, the nearest first: what the winner may be blended with (``shrink``).
 
     Yields:
         The name of each candidate before its evaluation, and again before its refit.
@@ -228,6 +255,8 @@ def fit_key(
         model = yield from entry.refitted(rows, bounds.refitted(judged=entry.judged))
         if model is None:
             continue
+        scores = _leaderboard(entries, metric)
+        blend = entry.shrink(model, splits, shared, spec, metric, parents) if parents else None
         baseline = None
         if metric is not None and entry.evaluation is not None:
             reason = entry.evaluation.reason
@@ -237,18 +266,20 @@ def fit_key(
             reason=reason if entry.metric is None else "",
             candidate=entry.candidate.name,
             params=json.dumps(params, default=str) if (params := entry.candidate.params) else "{}",
-            model=bounds.around(model, rows, entry.evaluation, splits),
+            model=bounds.around(model if blend is None else blend, rows, entry.evaluation, splits),
             metric=entry.metric,
             baseline=baseline,
             skill=None if metric is None else metric.skill(entry.metric, baseline),
             judged=tuple(splits[place].number for place in _judged_on(entry, shared)),
-            scores=_leaderboard(entries, metric),
+            scores=scores,
             backtests=_kept(entries if evaluation.keep == "all" else [entry], splits, rows, bounds)
             if evaluation.keep != "none"
             else (),
             rows=len(rows),
             cutoff=_cutoff(rows, spec),
             fit_seconds=sum(each.fit_seconds for each in trials),
+            parent="" if blend is None else blend.level,
+            own_weight=None if blend is None else blend.weight,
         )
     failure = next((trial.failure for trial in trials if trial.failure is not None), None)
     if failure is not None:

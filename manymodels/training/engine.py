@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +33,7 @@ from manymodels.exceptions import (
 from manymodels.job.fingerprints import job_json
 from manymodels.job.gate import gate_reason, too_many
 from manymodels.job.job import Job
+from manymodels.job.resolve import blended_levels
 from manymodels.job.watch import Watch
 from manymodels.progress import Progress
 from manymodels.records import STATES, BatchTask
@@ -40,6 +41,7 @@ from manymodels.redaction import redact
 from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, RunState
 from manymodels.training.decisions import decisions
 from manymodels.training.outcomes import RunOutcomes
+from manymodels.training.parents import ParentLevel
 from manymodels.training.prepare import Prepared
 from manymodels.training.script import RunScript, load_script, write_script
 from manymodels.training.worker import run_batch, task_name, warm_worker
@@ -181,11 +183,16 @@ def _carry_out(
                     run_id,
                     executor,
                     progress.say,
-                    timeout=job.training.timeout,
+                    timeout=_longest(job),
                     deadline=None if deadline is None else deadline - (time.perf_counter() - began),
                     beat=lambda: registry.touch(run_id),
                 ) as watch:
-                    _fan_out(script, left, executor, registry, outcomes, progress, watch)
+                    first = [batch for batch in left if script.is_parent(batch)]
+                    if first:
+                        _fan_out(script, first, (), executor, registry, outcomes, progress, watch)
+                    parents = outcomes.parents(registry.segment_sums(run_id)) if blended_levels(job) else ()
+                    rest = [batch for batch in left if not script.is_parent(batch)]
+                    _fan_out(script, rest, parents, executor, registry, outcomes, progress, watch)
         result = _publish(job, registry, script, outcomes, began, startup)
     except (KeyboardInterrupt, RunInterrupted) as stop:
         reason = stop.message if isinstance(stop, RunInterrupted) else _BY_USER
@@ -215,6 +222,12 @@ def _end(registry: Registry, run_id: str, state: RunState, reason: str) -> None:
         registry.end_run(run_id, state, reason)
 
 
+def _longest(job: Job) -> float:
+    """Seconds that one fit of the job may take."""
+    levels = job.hierarchy.timeout if job.hierarchy is not None and blended_levels(job) else 0.0
+    return max(job.training.timeout, levels)
+
+
 def _target(job: Job, batches: int) -> ComputeSpec:
     """The job's compute target; no more local workers than there are batches."""
     spec = job.compute
@@ -227,6 +240,7 @@ def _target(job: Job, batches: int) -> ComputeSpec:
 def _fan_out(
     script: RunScript,
     left: list[int],
+    parents: Sequence[ParentLevel],
     executor: Executor,
     registry: Registry,
     outcomes: RunOutcomes,
@@ -236,7 +250,7 @@ def _fan_out(
     run_id = script.run_id
 
     def feed() -> Iterator[tuple[str, BatchTask]]:
-        for task in script.tasks(left):
+        for task in script.tasks(left, parents):
             if watch.stopping.is_set():
                 return
             yield task_name(task), task
