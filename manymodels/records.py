@@ -267,6 +267,8 @@ class KeyOutcome:
         failure: Set when ``state`` is ``failed``.
         seed: The key's seed.
         traits: What the key is like (``selection.traits``), where the job learns from it.
+        parent: The level whose model the key's is blended with; empty where it is not.
+        own_weight: Of the key's own model in the blend.
     """
 
     key_id: str
@@ -289,6 +291,8 @@ class KeyOutcome:
     failure: AttemptFailure | None = None
     seed: int = 0
     traits: tuple[float, ...] = ()
+    parent: str = ""
+    own_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -389,5 +393,7 @@ OUTCOME_COLUMNS: dict[str, str] = {
     "traceback": "string",
     "seed": "int64",
     "traits": "list<float64>",  # of a key, where the job learns from it
+    "parent": "string",  # the level whose model is blended in, null where none is
+    "own_weight": "float64",  # of the key's own model in the blend
 }
 """Columns of a run's outcomes table, with their Arrow types."""

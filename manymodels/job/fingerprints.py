@@ -40,7 +40,8 @@ def job_json(job: JobSpec) -> str:
 def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -> str:
     """Hash of what in a job makes its models.
 
-    That is roles of columns, models, forecast, evaluation, selection, seed and ``training.max_rows``.
+    That is roles of columns, models, forecast, evaluation, selection, seed, ``training.max_rows`` and the levels that
+    models are blended with.
 
     Not in it: limits (those of ``selection`` in seconds, too), compute, promotion, fallback, store, ``evaluation.keep`` and
     ``ranking.top``, which are not meant to change a model; and how the rows are found (``data.path``, ``csv``, ``where``,
@@ -68,6 +69,8 @@ def job_fingerprint(job: JobSpec, *, columns: Mapping[str, Any] | None = None) -
     parts["forecast"].pop("intervals", None)
     if job.forecast.levels and job.forecast.intervals != "model":  # the only bounds that there were at first
         parts["intervals"] = job.forecast.intervals
+    if job.hierarchy is not None and job.hierarchy.blend:
+        parts["hierarchy"] = job.hierarchy.model_dump(mode="json", include={"levels", "parent", "rows"})
     content = {**parts, "data": {**data, **settled}}
     return blake2b(_canonical(content).encode(), digest_size=16, person=b"manymodels job 1").hexdigest()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from manymodels.dataset.roles import Roles, resolve_roles, suspicious_features
 from manymodels.dataset.sources import Source, open_source
@@ -24,10 +24,31 @@ from manymodels.partitioning.store import Partitions, PartitionStore
 from manymodels.selection.spaces import configurations
 from manymodels.storage import Storage
 
-__all__ = ["Resolved", "importable", "level_columns", "level_name", "library_versions", "resolve"]
+__all__ = [
+    "Resolved",
+    "blended_levels",
+    "importable",
+    "level_columns",
+    "level_name",
+    "library_versions",
+    "resolve",
+]
 
 _RECORDED = ("manymodels", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "statsmodels")
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # import name to distribution, where they differ
+
+
+class _Made(Protocol):
+    """What the fingerprint of the code knows of a family, or of what fits a level."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def revision(self) -> int: ...
+
+    @property
+    def library(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -78,10 +99,14 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
     from manymodels.evaluation.metrics import default_metric, resolve_metric
     from manymodels.models.custom import CustomFamily
     from manymodels.models.families import build
+    from manymodels.models.rungs import parent_family
 
     with importable(job.folder):
         candidates = configurations(job.models, job.selection, job.training.seed)
         families = tuple(build(candidate, job.task) for candidate in candidates)
+        parent = None
+        if blended_levels(job) and job.hierarchy is not None:
+            parent = parent_family(job.task, job.hierarchy.parent)
         labelled = job.task != "anomaly" or job.evaluation.label is not None
         metric = (job.evaluation.metric or default_metric(job.task)) if labelled else None
         if metric is not None:
@@ -100,6 +125,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
     store = split_rows(job, source, job.data, roles, storage)
     spec = fit_spec(job, roles, store)
     libraries = library_versions(families)
+    makers: tuple[_Made, ...] = families if parent is None else (*families, parent)
     modules = tuple(sorted(str(path) for path in find_modules(job)))
     return Resolved(
         source=source,
@@ -111,7 +137,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         metric=metric,
         job_hash=job_fingerprint(job, columns=_settled(job, spec)),
         code_hash=code_fingerprint(
-            modules, [(f.name, f.revision) for f in families], minor_versions(libraries, families)
+            modules, [(f.name, f.revision) for f in makers], minor_versions(libraries, makers)
         ),
         libraries=libraries,
         modules=modules,
@@ -204,13 +230,20 @@ def _detected_season(spec: FitSpec, store: Partitions) -> int:
 
 
 def level_columns(job: Job) -> list[str]:
-    """Columns of the ladder's levels, each once."""
-    return list(dict.fromkeys(c for rung in job.fallback if not isinstance(rung, str) for c in rung.level))
+    """Columns of the ladder's levels and of the hierarchy's, each once."""
+    ladder = [rung.level for rung in job.fallback if not isinstance(rung, str)]
+    above = job.hierarchy.levels if job.hierarchy is not None else []
+    return list(dict.fromkeys(column for level in (*ladder, *above) for column in level))
+
+
+def blended_levels(job: Job) -> list[list[str]]:
+    """The columns of the levels whose models keys are blended with, the nearest first; none without blending."""
+    return job.hierarchy.levels if job.hierarchy is not None and job.hierarchy.blend else []
 
 
 def level_name(columns: list[str]) -> str:
-    """The name of a level in the registry: ``level:region,format``."""
-    return "level:" + ",".join(columns)
+    """The name of a level in the registry: ``level:region,format``; ``pooled`` is all keys."""
+    return "level:" + ",".join(columns) if columns else "pooled"
 
 
 def library_versions(families: tuple[Family, ...]) -> dict[str, str]:
@@ -221,12 +254,12 @@ def library_versions(families: tuple[Family, ...]) -> dict[str, str]:
     return found
 
 
-def minor_versions(libraries: dict[str, str], families: tuple[Family, ...]) -> dict[str, str]:
+def minor_versions(libraries: dict[str, str], families: tuple[_Made, ...]) -> dict[str, str]:
     """Major and minor version of the libraries that fit."""
     return {name: ".".join(libraries[name].split(".")[:2]) for name in sorted(_fitting(families))}
 
 
-def _fitting(families: tuple[Family, ...]) -> set[str]:
+def _fitting(families: tuple[_Made, ...]) -> set[str]:
     """Distributions of the libraries that fit; a user's own module has none."""
     names = {_DISTRIBUTIONS.get(family.library, family.library) for family in families if family.library}
     found = set()

@@ -14,6 +14,7 @@ from manymodels.artifacts.trust import Trust
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.exceptions import DamagedError, NotFoundError, StoreFormatError
 from manymodels.job.job import Job
+from manymodels.job.sums import SumLevel, sum_levels, sum_name
 from manymodels.models.contract import FitSpec
 from manymodels.models.spec import CandidateSpec
 from manymodels.partitioning.store import PartitionStore
@@ -87,6 +88,7 @@ class FitSettings:
         selection: How a key's model is searched for, and what else may become it.
         champions: What champions are of that is no candidate any more: judged beside the winner, never chosen.
         lessons: What other keys taught; None where nothing is learned, and in the pilot.
+        parent: What the levels' models are that keys are blended with; None is the task's default.
     """
 
     storage_root: str
@@ -103,6 +105,7 @@ class FitSettings:
     selection: SelectionSpec = field(default_factory=SelectionSpec)
     champions: tuple[CandidateSpec, ...] = ()
     lessons: Lessons | None = None
+    parent: CandidateSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class RunSettings:
         key_batches: Batches that fit keys.
         rungs: Whether the ladder's models are fitted too.
         pilot_batches: The first so many batches are the pilot's, from which the others learn.
+        sums: The levels whose sums are forecast too.
+        fit_sums: Whether the run fits them; else those of an earlier run serve.
     """
 
     job: Job
@@ -128,6 +133,8 @@ class RunSettings:
     key_batches: int
     rungs: bool
     pilot_batches: int = 0
+    sums: tuple[SumLevel, ...] = ()
+    fit_sums: bool = False
 
 
 def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None:
@@ -152,6 +159,8 @@ def write_settings(storage: Storage, run_id: str, settings: RunSettings) -> None
         "key_batches": settings.key_batches,
         "rungs": settings.rungs,
         "pilot_batches": settings.pilot_batches,
+        "sums": [level.store.fingerprint for level in settings.sums],
+        "fit_sums": settings.fit_sums,
     }
     storage.write(f"runs/{run_id}/settings.json", json.dumps(content, indent=1).encode())
 
@@ -218,6 +227,7 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         min_gain=job.promotion.min_gain,
         selection=job.selection,
         champions=tuple(CandidateSpec.model_validate(fields) for fields in content.get("champions", ())),
+        parent=None if job.hierarchy is None else job.hierarchy.parent,
     )
     return RunSettings(
         job=job,
@@ -228,4 +238,9 @@ def load_settings(storage: Storage, record: RunRecord, trust: Trust) -> RunSetti
         key_batches=content["key_batches"],
         rungs=content["rungs"],
         pilot_batches=content.get("pilot_batches", 0),
+        sums=tuple(
+            SumLevel(sum_name(columns), tuple(columns), PartitionStore.open(storage, fingerprint))
+            for columns, fingerprint in zip(sum_levels(job), content.get("sums", ()), strict=False)
+        ),
+        fit_sums=content.get("fit_sums", False),
     )

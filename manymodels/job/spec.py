@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from manymodels.compute.spec import ComputeSpec
 from manymodels.dataset.spec import DataSpec
 from manymodels.evaluation.spec import EvaluationSpec
+from manymodels.job.hierarchy import HierarchySpec
 from manymodels.models.spec import AnomalySpec, CandidateSpec, ForecastSpec, RankingSpec, RegressionSpec, Task
 from manymodels.monitoring.spec import MonitorSpec
 from manymodels.selection.auto import with_auto, with_auto_ensemble
@@ -145,6 +146,8 @@ class JobSpec(Spec):
     """What a ranking returns."""
     fallback: list[Literal["pooled", "naive"] | LevelSpec] = Field(default=["pooled", "naive"])
     """Who serves keys without a usable model, in order; `[]` is nobody."""
+    hierarchy: HierarchySpec | None = None
+    """Levels above the keys: models that a key's own is blended with, and sums that forecasts add up to. Null is none."""
     promotion: PromotionSpec = PromotionSpec()
     """Which new versions become live."""
     monitor: MonitorSpec = MonitorSpec()
@@ -241,6 +244,7 @@ class JobSpec(Spec):
             and self.store.registry is None
         ):
             raise ValueError("a store at a URL needs `store.registry`, a database URL")
+        self._check_hierarchy(held_out)
         roles: dict[str, str] = {}
         for role, columns in (
             ("partition_by", data.partition_by),
@@ -272,6 +276,23 @@ class JobSpec(Spec):
                 f"a candidate is named {ENSEMBLE!r}, which is the name of `selection.ensemble` on leaderboards; "
                 "give the candidate another name"
             )
+
+    def _check_hierarchy(self, held_out: bool) -> None:
+        hierarchy = self.hierarchy
+        if hierarchy is None:
+            return
+        if hierarchy.reconcile is not None and self.task != "forecast":
+            raise ValueError(f"`hierarchy.reconcile` is for forecasts; the job's task is {self.task}")
+        if hierarchy.blend and self.task == "anomaly":
+            raise ValueError(
+                "anomaly scores are not blended; set `hierarchy.blend` to false, or leave `hierarchy` out"
+            )
+        if hierarchy.blend and self.task != "forecast" and not held_out:
+            raise ValueError(
+                "`hierarchy.blend` needs `evaluation.holdout` above 0, or `folds`, to choose the weights by"
+            )
+        if hierarchy.parent is not None:
+            _require_plain(hierarchy.parent.params, "`hierarchy.parent`")
 
 
 def _numbered(candidates: list[CandidateSpec]) -> list[CandidateSpec]:

@@ -174,14 +174,14 @@ def build(candidate: CandidateSpec, task: Task) -> Family:
     return construct(getattr(import_module(module), name), candidate)
 
 
-def construct(kind: Any, candidate: CandidateSpec) -> Family:
+def construct(kind: Any, candidate: CandidateSpec, section: str = "models") -> Family:
     """An instance of a family's dataclass from a candidate's parameters.
 
     Raises:
         JobError: A parameter is not known, is missing, or is ill-typed; with the candidate's name.
     """
     known = {field.name: field for field in fields(kind)}
-    where = f"models: candidate {candidate.name!r}"
+    where = f"{section}: candidate {candidate.name!r}"
     for name in candidate.params:
         if name not in known:
             raise JobError(

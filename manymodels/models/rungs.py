@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+from manymodels.exceptions import JobError
 from manymodels.models.contract import Family, FitSpec, FittedModel, PooledFamily
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.records import Rows
 
-__all__ = ["PooledRows", "naive_family", "pooled_family"]
+__all__ = ["ParentFamily", "PooledRows", "naive_family", "parent_family", "pooled_family"]
 
 _DEFAULTS: dict[Task, str] = {
     "regression": "sklearn.ensemble.HistGradientBoostingRegressor",
@@ -16,6 +18,25 @@ _DEFAULTS: dict[Task, str] = {
     "classification": "sklearn.ensemble.HistGradientBoostingClassifier",
     "anomaly": "isolation_forest",
 }
+
+
+class ParentFamily(PooledFamily, Protocol):
+    """What fits the levels that keys are blended with; ``Family`` says what the names mean."""
+
+    @property
+    def name(self) -> str:
+        """Of the family."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """Of the models that it makes."""
+        ...
+
+    @property
+    def library(self) -> str:
+        """That fits."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,21 @@ class PooledRows:
     """
 
     family: Family
+
+    @property
+    def name(self) -> str:
+        """See ``Family.name``."""
+        return self.family.name
+
+    @property
+    def revision(self) -> int:
+        """See ``Family.revision``."""
+        return self.family.revision
+
+    @property
+    def library(self) -> str:
+        """See ``Family.library``."""
+        return self.family.library
 
     def fit_pooled(self, keys: list[Rows], spec: FitSpec) -> FittedModel:
         """Fit the rows of many keys.
@@ -65,6 +101,40 @@ def pooled_family(task: Task, candidates: list[CandidateSpec], *, featureless: b
 
         return PooledRegression(family)
     return PooledRows(family)
+
+
+def parent_family(task: Task, parent: CandidateSpec | None) -> ParentFamily:
+    """What fits the levels that keys are blended with.
+
+    Args:
+        task: The job's.
+        parent: As the job has it; None is boosted trees: ``global_boost`` for forecasts, else scikit-learn's.
+
+    Raises:
+        JobError: There is no such model of many keys, or it has no such parameter.
+    """
+    from manymodels.models.families import build, construct
+
+    if task == "forecast":
+        from manymodels.models.forecast.global_boost import GlobalBoost
+        from manymodels.models.forecast.pooled import PooledForecast
+
+        kinds: dict[str, Any] = {"global_boost": GlobalBoost, "pooled": PooledForecast}
+        if parent is None:
+            return GlobalBoost()
+        if parent.family not in kinds:
+            raise JobError(
+                f"hierarchy.parent: a forecast takes {' or '.join(kinds)}; found {parent.family!r}"
+            )
+        made: Any = construct(kinds[parent.family], parent, "hierarchy.parent")
+        return made  # type: ignore[no-any-return]
+    default = _DEFAULTS[task]
+    family = build(parent or CandidateSpec(name=default, family=default), task)
+    if task == "classification":
+        return PooledRows(family)
+    from manymodels.models.tabular.pooled import PooledRegression
+
+    return PooledRegression(family)
 
 
 def naive_family(task: Task) -> PooledFamily:

@@ -188,6 +188,20 @@ class RunLog(Connected):
 
         return self._db.read(work)
 
+    def segment_sums(self, run_id: str) -> dict[str, str]:
+        """The segments that a run has written so far: path to SHA-256, hex.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+
+        def work(connection: sa.Connection) -> dict[str, str]:
+            run = self._run(connection, run_id).id
+            statement = sa.select(segments.c.path, segments.c.sha256).where(segments.c.run == run)
+            return {line.path: line.sha256.hex() for line in connection.execute(statement)}
+
+        return self._db.read(work)
+
     def mark_running(self, run_id: str) -> None:
         """Take over a run that stopped, to resume it; of several processes that try, one succeeds.
 

@@ -18,6 +18,7 @@ from manymodels.artifacts.trust import Trust
 from manymodels.compute.sandbox import Started
 from manymodels.exceptions import ManyModelsError, ModelError
 from manymodels.job.settings import CodeSnapshot
+from manymodels.models.blended import blend_of, completed, for_key
 from manymodels.models.contract import FitSpec, FittedModel, Predictions
 from manymodels.models.fixed import FixedModel
 from manymodels.models.rungs import naive_family
@@ -75,10 +76,12 @@ class RungRef:
     Attributes:
         source: ``pooled``, ``naive`` or ``level:region``: what ``model_source`` says.
         models: The rung's models by their key_id; one for ``pooled`` and ``naive``, one per value for a level.
+        serves: Whether it is in the ladder; else keys are only blended with it.
     """
 
     source: str
     models: Mapping[str, ModelRef]
+    serves: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,12 @@ class ScoreSettings:
         columns: Columns of the input that models read.
         history_columns: Columns of the history that models read.
         horizon: Periods ahead, for forecasts.
-        ladder: The rungs, in order.
+        ladder: The rungs, in order; after them the levels that keys are only blended with.
         top: Rows to keep per key, for rankings; None keeps all.
         code: The user's own modules; None when there are none.
         trust: What the reader of the models trusts.
         turned_text: Columns of the input that were numbers in training and are text now.
+        blends: Whether keys' models may be blended with their levels'.
     """
 
     storage_root: str
@@ -114,6 +118,7 @@ class ScoreSettings:
     code: CodeSnapshot | None
     trust: Trust
     turned_text: tuple[str, ...] = ()
+    blends: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,7 @@ class _Batch:
                     continue
                 yield Started((unit["key_id"], source))
                 try:
-                    scores = self._score(unit, source)
+                    scores = self._score(unit, source, reasons)
                     break
                 except (Exception, SystemExit) as error:
                     # Failure is data: one bad model or row never costs another key's rows.
@@ -232,9 +237,10 @@ class _Batch:
         else:
             reasons.append(unit["why_none"])
         for rung in self.settings.ladder:
-            yield rung.source
+            if rung.serves:
+                yield rung.source
 
-    def _score(self, unit: dict[str, Any], source: str) -> KeyScores:
+    def _score(self, unit: dict[str, Any], source: str, reasons: list[str]) -> KeyScores:
         settings = self.settings
         if source == OWN_MODEL:
             model: FittedModel = self.segments.load(unit["segment"], unit["sha256"], unit["segment_row"])
@@ -245,7 +251,7 @@ class _Batch:
             model, version = self._rung(unit, source)
         times = self._times(unit)
         rows = self._future[unit["key_id"]] if times is not None else self.inputs[unit["key_id"]]
-        values = dict(model.predict(rows))
+        values = dict(self._predicted(unit, model, rows, reasons))
         _check_length(values, len(rows))
         if unit["key_id"] in self._bad:
             values = dict(blanked(values, self._bad[unit["key_id"]]))
@@ -264,23 +270,49 @@ class _Batch:
 
     def _rung(self, unit: dict[str, Any], source: str) -> tuple[FittedModel, int]:
         """The rung's model, bound to the key's history where it has one."""
-        place = [rung.source for rung in self.settings.ladder].index(source)
-        rung = self.settings.ladder[place]
-        ref = rung.models.get(unit[f"rung_{place}"])
+        ref = self._ref(unit, source)
         history = self._history(unit)
         if source == "naive" and history is not None:
             # The key's own rows say more than the fleet's.
             own = naive_family(self.settings.spec.task).fit_pooled([history], self.settings.spec)
             version = ref.version if ref is not None else unit["run_version"]
             return (own.extend(history) if self.settings.spec.task == "forecast" else own), version
+        model = self._rung_model(ref)
+        if history is not None and not isinstance(model, FixedModel):
+            model = model.extend(history)
+        return model, ref.version if ref is not None else 0
+
+    def _predicted(
+        self, unit: dict[str, Any], model: FittedModel, rows: Rows, reasons: list[str]
+    ) -> Predictions:
+        """A model's predictions; of a blend whose level cannot serve, those of the key's own part."""
+        blend = blend_of(model)
+        if blend is None:
+            return model.predict(rows)
+        try:
+            parent = self._rung_model(self._ref(unit, blend.level))
+            if self.settings.training is not None and unit["training_rows"] is not None:
+                parent = for_key(parent, self._seen(unit))
+            if unit["key_id"] in self.newer:
+                parent = for_key(parent, self.newer[unit["key_id"]])
+            return completed(model, parent).predict(rows)
+        except ManyModelsError as error:
+            reasons.append(f"not blended with {blend.level}: {error}")
+            return completed(model, None).predict(rows)
+
+    def _ref(self, unit: dict[str, Any], source: str) -> ModelRef | None:
+        """Where the model of a rung is that may serve a key."""
+        for place, rung in enumerate(self.settings.ladder):
+            if rung.source == source:
+                return rung.models.get(unit[f"rung_{place}"])
+        return None
+
+    def _rung_model(self, ref: ModelRef | None) -> FittedModel:
         if ref is None:
             raise ModelError("this rung has no model for the key")
         if ref.segment + str(ref.row) not in self._rungs:
             self._rungs[ref.segment + str(ref.row)] = self.segments.load(ref.segment, ref.sha256, ref.row)
-        model = self._rungs[ref.segment + str(ref.row)]
-        if history is not None and not isinstance(model, FixedModel):
-            model = model.extend(history)
-        return model, ref.version
+        return self._rungs[ref.segment + str(ref.row)]
 
     def _history(self, unit: dict[str, Any]) -> Rows | None:
         """The key's newest known rows with targets: from the newer history, else from the training data."""
@@ -288,7 +320,7 @@ class _Batch:
             return self.newer[unit["key_id"]]
         if self.settings.training is None or unit["training_rows"] is None:
             return None
-        rows = self._trained_on.get(unit["key_id"]) or self._training_rows([unit])[unit["key_id"]]
+        rows = self._seen(unit)
         target = self.settings.spec.target
         if target is not None and not np.isfinite(_as_floats(rows, target)).any():
             return None
@@ -296,8 +328,13 @@ class _Batch:
 
     @cached_property
     def _trained_on(self) -> dict[str, Rows]:
-        """The training rows of keys without a model, read at once: a read for each key takes its whole row group."""
-        return self._training_rows([unit for unit in self.units if unit["segment"] is None])
+        """The training rows of keys that a rung may serve, read at once: a read for each key takes its whole row group."""
+        blends = self.settings.blends
+        return self._training_rows([unit for unit in self.units if blends or unit["segment"] is None])
+
+    def _seen(self, unit: dict[str, Any]) -> Rows:
+        """The key's training rows."""
+        return self._trained_on.get(unit["key_id"]) or self._training_rows([unit])[unit["key_id"]]
 
     def _training_rows(self, units: list[dict[str, Any]]) -> dict[str, Rows]:
         seen = [unit for unit in units if unit["training_rows"] is not None]

@@ -28,8 +28,9 @@ from manymodels.exceptions import (
 )
 from manymodels.job.gate import gate_reason, too_many
 from manymodels.job.job import Job
-from manymodels.job.resolve import level_name
+from manymodels.job.resolve import blended_levels, level_name
 from manymodels.job.settings import RunSettings, load_settings
+from manymodels.job.sums import sum_levels
 from manymodels.job.watch import Watch
 from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
@@ -43,6 +44,7 @@ from manymodels.registry.versions import other_versions
 from manymodels.scoring.assemble import OUR_COLUMNS, prediction_fields
 from manymodels.scoring.batch import ScoreSettings
 from manymodels.scoring.inputs import ScoreInputs, open_inputs
+from manymodels.scoring.levels import Sums, reconcile
 from manymodels.scoring.parts import ScoreReceipt, finished_parts
 from manymodels.scoring.sinks import Sink, check_output
 from manymodels.scoring.staging import Claim, Staging, claims
@@ -138,6 +140,11 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     check_output(request.output, read, registry.storage, overwrite=request.overwrite)
     run = _run_of(registry, job, request)
     settings = load_settings(registry.storage, run, registry.trust)
+    if sum_levels(job) and not settings.sums:
+        raise UsageError(
+            f"`hierarchy.reconcile` needs models of the sums above the keys, and run {run.id} has none; "
+            "`manymodels train` makes them"
+        )
     alias = None if request.run else request.alias or job.promotion.alias
     inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
     # Late: what garbage collection retires from now on stays for a grace period.
@@ -172,9 +179,13 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
             batched=settings.job.training.isolation != "process",
         )
         receipts, startup = _fan_out(job, score_id, units, batches, work, staging, progress, registry, warm)
-        result = _finish(
-            job, request, score_id, units, receipts, Sink(request.output, staging), began, startup
-        )
+        sink = Sink(request.output, staging)
+        if sum_levels(job):
+            progress.say("reconciling with the sums above the keys")
+            above = Sums(job, settings, registry, served, inputs, work, staging.levels)
+            receipts, sums = reconcile(above, score_id, receipts)
+            sink.hold_levels(sums)
+        result = _finish(job, request, score_id, units, receipts, sink, began, startup)
     except BaseException as error:
         stopped = _stopped(registry, score_id, staging, plan, error, began)
         if stopped is error:
@@ -299,7 +310,13 @@ def _ladder(job: Job, served: Any) -> tuple[Any, list[list[str]]]:
         columns = [] if isinstance(entry, str) else list(entry.level)
         sources.append(entry if isinstance(entry, str) else level_name(columns))
         levels.append(columns)
-    return ladder_refs(served, sources), levels
+    rungs = len(sources)
+    for columns in blended_levels(job):
+        if level_name(columns) not in sources:
+            sources.append(level_name(columns))
+            levels.append(columns)
+    refs = ladder_refs(served, sources)
+    return (*refs[:rungs], *(replace(ref, serves=False) for ref in refs[rungs:])), levels
 
 
 def _reasons(registry: Registry, run: RunRecord) -> pa.Table:
@@ -352,6 +369,7 @@ def _work(
         top=job.ranking.top,
         code=run.fit.code,
         trust=trust,
+        blends=bool(blended_levels(job)),
         turned_text=() if inputs.rows is None else turned_text(run.store, inputs.rows, inputs.model_columns),
     )
     lead: PartitionStore = inputs.rows or inputs.history or run.store

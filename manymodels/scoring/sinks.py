@@ -23,9 +23,11 @@ from manymodels.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MANIFEST", "Sink", "check_output", "is_finished"]
+__all__ = ["LEVELS", "MANIFEST", "Sink", "check_output", "is_finished", "levels_of"]
 
 MANIFEST = OUTPUT_MANIFEST
+LEVELS = "_levels.parquet"
+"""The forecasts of the sums above the keys, in the folder of the keys'."""
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that a spreadsheet runs
@@ -80,6 +82,11 @@ class Sink:
         self.output = output
         self._staging = staging
         self._local = Storage.at(output).is_local
+        self._levels: pa.Table | None = None
+
+    def hold_levels(self, table: pa.Table) -> None:
+        """Take the forecasts of the sums above the keys, to be published beside the keys'."""
+        self._levels = table
 
     @property
     def _one_file(self) -> str | None:
@@ -116,6 +123,8 @@ class Sink:
 
     def _publish_folder(self, parts: Sequence[str], details: Mapping[str, Any]) -> None:
         storage = Storage.at(self._staging.parts)
+        if self._levels is not None:
+            storage.write(LEVELS, _parquet(self._levels))
         content = json.dumps({**details, "parts": list(parts)}, indent=1, default=str).encode()
         storage.write(MANIFEST, content)
         if self._local:
@@ -123,7 +132,8 @@ class Sink:
             return
         # An object store cannot rename: the parts are in place, the manifest makes them visible, and older ones go.
         for name in storage.listing(""):
-            if name.startswith("part-") and name not in parts:
+            left = name == LEVELS and self._levels is None
+            if left or (name.startswith("part-") and name not in parts):
                 storage.delete(name)
 
     def _publish_file(self, parts: Sequence[str], *, raw: bool) -> None:
@@ -147,11 +157,30 @@ class Sink:
                 writer.write_table(table)
             writer.close()
             root = Storage.at(self.output).root
+            if self._levels is not None:
+                self._publish_levels(folder, root)
             if self._local:
                 self._replace(temporary, Path(root))
             else:
                 beside, _, name = root.rpartition("/")
                 Storage.at(beside).upload(temporary, name)
+
+    def _publish_levels(self, folder: Path, root: str) -> None:
+        """Put the sums' forecasts beside the file of the keys'."""
+        import pyarrow.csv
+
+        whole = self._levels
+        temporary = folder / f"levels{self._one_file}"
+        if self._one_file == ".csv":
+            pyarrow.csv.write_csv(whole, temporary)
+        else:
+            temporary.write_bytes(_parquet(whole))
+        place = levels_of(root)
+        if self._local:
+            self._replace(temporary, Path(place))
+        else:
+            beside, _, name = place.rpartition("/")
+            Storage.at(beside).upload(temporary, name)
 
     def _replace(self, new: Path, target: Path) -> None:
         """Put ``new`` where ``target`` is, in one step."""
@@ -180,6 +209,26 @@ def _exchange(one: Path, other: Path) -> bool:
     except (OSError, AttributeError):
         return False
     return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def levels_of(output: str) -> str:
+    """Where the forecasts of the sums above the keys are, beside the keys'.
+
+    In a folder they have a name that readers of the folder pass over; beside ``scores.parquet`` it is
+    ``scores.levels.parquet``.
+    """
+    suffix = Path(output).suffix
+    if suffix.lower() in ONE_FILE:
+        return f"{output[: -len(suffix)]}.levels{suffix}"
+    return f"{output.rstrip('/')}/{LEVELS}"
+
+
+def _parquet(table: pa.Table) -> bytes:
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def escape_formulas(table: pa.Table) -> pa.Table:

@@ -52,6 +52,7 @@ class Staging:
 
     Attributes:
         parts: Root of the parts.
+        levels: Root of what is made of the sums above the keys.
     """
 
     def __init__(self, output: str, score_id: str) -> None:
@@ -61,6 +62,7 @@ class Staging:
         in_place = not self._local and not output.lower().endswith(ONE_FILE)
         self.storage = Storage.at(folder)
         self.parts = place.root if in_place else f"{folder}/parts"
+        self.levels = f"{folder}/levels"
 
     def begin(self, claim: Claim, batches: list[npt.NDArray[np.int64]]) -> None:
         """Note what is made here.

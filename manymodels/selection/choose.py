@@ -20,6 +20,7 @@ from manymodels.evaluation.metrics import Metric
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.evaluation.splits import Split, make_splits
 from manymodels.exceptions import ModelError, UnusableRowsError
+from manymodels.models.blended import Blended, Parent
 from manymodels.models.contract import Family, FitSpec, FittedModel
 from manymodels.models.ensemble import EnsembleModel
 from manymodels.models.spec import CandidateSpec
@@ -31,6 +32,7 @@ from manymodels.selection.incumbents import stays
 from manymodels.selection.intervals import Bounds
 from manymodels.selection.lessons import Lessons
 from manymodels.selection.search import asked_of, search_of
+from manymodels.selection.shrinkage import shrink
 from manymodels.selection.spec import SelectionSpec
 from manymodels.selection.strategies import Ask
 from manymodels.selection.traits import traits_of
@@ -61,6 +63,8 @@ class KeyFit:
         cutoff: Time of the last of them (see ``KeyOutcome.cutoff``).
         fit_seconds: Wall time inside fit and predict calls.
         traits: What the key is like, where that is learned from.
+        parent: The level whose model the winner is blended with; empty where alone it is better.
+        own_weight: Of the winner in the blend.
     """
 
     state: Literal["trained", "fallback", "failed"]
@@ -79,6 +83,8 @@ class KeyFit:
     cutoff: int | None = None
     fit_seconds: float = 0.0
     traits: tuple[float, ...] = ()
+    parent: str = ""
+    own_weight: float | None = None
 
 
 class _Entry:
@@ -112,6 +118,25 @@ class _Entry:
     def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
         """Fit it on all rows, naming each candidate before its fit; None where that cannot be done."""
         raise NotImplementedError
+
+    def shrink(
+        self,
+        model: FittedModel,
+        splits: Sequence[Split],
+        shared: Sequence[int],
+        spec: FitSpec,
+        metric: Metric | None,
+        parents: Mapping[str, Parent],
+    ) -> Blended | None:
+        """The refitted model, blended with a level's where that is better; what is judged is then the blend."""
+        began = time.perf_counter()
+        found = shrink(model, self.evaluation, splits, shared, spec, metric, parents)
+        self.seconds += time.perf_counter() - began
+        if found is None:
+            return None
+        if found.evaluation is not None:
+            self.metric, self.evaluation = found.metric, found.evaluation
+        return found.model
 
     def score(self) -> CandidateScore:
         if self.failure is not None:
@@ -202,6 +227,7 @@ def fit_key(
     min_gain: float = 0.0,
     lessons: Lessons | None = None,
     seconds: float | None = None,
+    parents: Mapping[str, Parent] = MappingProxyType({}),
 ) -> Generator[str, None, KeyFit]:
     """Choose and fit one key's model.
 
@@ -222,6 +248,7 @@ def fit_key(
         min_gain: Relative to the incumbent's value.
         lessons: What other keys taught of the candidates; None to try them as listed.
         seconds: The key's share of the time that the run has for searches.
+        parents: Level to its model, the nearest first: what the winner may be blended with (``shrink``).
 
     Yields:
         The name of each candidate before its evaluation, and again before its refit.
@@ -280,6 +307,8 @@ def fit_key(
         model = yield from entry.refitted(rows, bounds.refitted(judged=entry.judged))
         if model is None:
             continue
+        scores = _leaderboard(entries, metric, entry)
+        blend = entry.shrink(model, splits, shared, spec, metric, parents) if parents else None
         baseline = None
         if metric is not None and entry.evaluation is not None:
             reason = entry.evaluation.reason
@@ -289,12 +318,14 @@ def fit_key(
             reason="; ".join(filter(None, (stopped, reason if entry.metric is None else ""))),
             candidate=entry.candidate.name,
             params=json.dumps(params, default=str) if (params := entry.candidate.params) else "{}",
-            model=bounds.around(model, rows, entry.evaluation, _seen(entry, splits)),
+            model=bounds.around(
+                model if blend is None else blend, rows, entry.evaluation, _seen(entry, splits)
+            ),
             metric=entry.metric,
             baseline=baseline,
             skill=None if metric is None else metric.skill(entry.metric, baseline),
             judged=tuple(splits[place].number for place in _judged_on(entry, shared)),
-            scores=_leaderboard(entries, metric, entry),
+            scores=scores,
             backtests=_kept(entries if evaluation.keep == "all" else [entry], splits, rows, bounds)
             if evaluation.keep != "none"
             else (),
@@ -302,6 +333,8 @@ def fit_key(
             cutoff=_cutoff(rows, spec),
             fit_seconds=sum(each.fit_seconds for each in trials),
             traits=traits,
+            parent="" if blend is None else blend.level,
+            own_weight=None if blend is None else blend.weight,
         )
     failure = next((trial.failure for trial in trials if trial.failure is not None), None)
     if failure is not None:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from manymodels.compute.sandbox import Started
 from manymodels.job.settings import FitSettings
 from manymodels.records import AttemptFailure, KeyOutcome, Rows
+from manymodels.training.parents import ParentLevel, parents_of
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-    from manymodels.models.contract import Family
+    from manymodels.models.blended import Parent
+    from manymodels.models.contract import Family, FitSpec, FittedModel
     from manymodels.models.spec import CandidateSpec
     from manymodels.partitioning.store import Partitions
 
@@ -53,11 +55,13 @@ class Rung:
         level: ``pooled``, ``naive`` or ``level:region``.
         key_id: Of the rung's own key.
         kind: ``pooled`` or ``naive``: what is fitted.
+        parent: Whether keys are blended with it.
     """
 
     level: str
     key_id: str
     kind: str
+    parent: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class BatchPayload:
         blamed: key_id to candidate to what it did: candidates that killed or stalled the child before.
         partitions: ``Partitions`` with the keys' rows; None when they are in the settings' store.
         estimators: Candidate name to a pickled estimator: candidates that are objects, not import paths.
+        parents: The levels that the keys' models are blended with.
     """
 
     settings: FitSettings
@@ -79,6 +84,7 @@ class BatchPayload:
     blamed: Mapping[str, Mapping[str, AttemptFailure]] = field(default_factory=dict)
     partitions: Any = field(default=None, repr=False)
     estimators: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    parents: tuple[ParentLevel, ...] = ()
 
 
 def key_seed(run_seed: int, key_id: str) -> int:
@@ -156,8 +162,9 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
         other.name: _family(other, payload) for other in settings.champions if other.name in set(incumbents)
     }
     times = _Times(payload.keys)
-    for key_id, rows, incumbent in zip(
-        payload.keys.column("key_id").to_pylist(), parts, incumbents, strict=True
+    parents = parents_of(payload.parents, payload.keys, settings.storage_root)
+    for key_id, rows, incumbent, above in zip(
+        payload.keys.column("key_id").to_pylist(), parts, incumbents, parents, strict=True
     ):
         began = time.perf_counter()
         seed = key_seed(settings.seed, key_id)
@@ -173,6 +180,7 @@ def _fit_keys(payload: BatchPayload, parts: list[Rows]) -> Iterator[Started | Ke
             min_gain=settings.min_gain,
             lessons=settings.lessons,
             seconds=times.next(),
+            parents=above,
         )
         while True:
             try:
@@ -270,6 +278,8 @@ def _encoded(key_id: str, fitted: Any, seed: int, began: float) -> KeyOutcome:
         failure=failure,
         seed=seed,
         traits=fitted.traits,
+        parent=fitted.parent,
+        own_weight=fitted.own_weight,
     )
 
 
@@ -289,13 +299,15 @@ def _fit_rung(rung: Rung, parts: list[Rows], payload: BatchPayload) -> Iterator[
         return
     yield Started((rung.key_id, rung.kind))
     try:
-        if rung.kind == "naive":
-            family = naive_family(spec.task)
+        if rung.parent:
+            model: FittedModel = _fit_parent(parts, payload, spec)
+        elif rung.kind == "naive":
+            model = naive_family(spec.task).fit_pooled(parts, spec)
         elif settings.candidates[0].name in payload.estimators:
-            family = PooledRows(_family(settings.candidates[0], payload))
+            model = PooledRows(_family(settings.candidates[0], payload)).fit_pooled(parts, spec)
         else:
             family = pooled_family(spec.task, list(settings.candidates), featureless=not spec.features)
-        model = family.fit_pooled(parts, spec)
+            model = family.fit_pooled(parts, spec)
         codec, artifact = encode(model)
     except Exception as error:
         yield KeyOutcome(
@@ -318,3 +330,12 @@ def _fit_rung(rung: Rung, parts: list[Rows], payload: BatchPayload) -> Iterator[
         seconds=seconds,
         seed=seed,
     )
+
+
+def _fit_parent(parts: list[Rows], payload: BatchPayload, spec: FitSpec) -> Parent:
+    from manymodels.models.rungs import parent_family
+    from manymodels.selection.shrinkage import fit_parent
+
+    settings = payload.settings
+    seeds = [key_seed(settings.seed, key_id) for key_id in payload.keys.column("key_id").to_pylist()]
+    return fit_parent(parent_family(spec.task, settings.parent), parts, seeds, spec, settings.evaluation)

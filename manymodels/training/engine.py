@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +33,7 @@ from manymodels.exceptions import (
 from manymodels.job.fingerprints import job_json
 from manymodels.job.gate import gate_reason, too_many
 from manymodels.job.job import Job
+from manymodels.job.resolve import blended_levels
 from manymodels.job.watch import Watch
 from manymodels.progress import Progress
 from manymodels.records import STATES, BatchTask
@@ -41,6 +42,7 @@ from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, R
 from manymodels.training.allowance import Allowance
 from manymodels.training.decisions import decisions
 from manymodels.training.outcomes import RunOutcomes
+from manymodels.training.parents import ParentLevel
 from manymodels.training.prepare import Prepared
 from manymodels.training.script import RunScript, load_script, write_script
 from manymodels.training.stages import Stage, stages
@@ -183,7 +185,7 @@ def _carry_out(
                     run_id,
                     executor,
                     progress.say,
-                    timeout=job.training.timeout,
+                    timeout=_longest(job),
                     deadline=None if deadline is None else deadline - (time.perf_counter() - began),
                     beat=lambda: registry.touch(run_id),
                 ) as watch:
@@ -191,7 +193,8 @@ def _carry_out(
                     allowance = None
                     if seconds is not None:
                         allowance = Allowance(script, outcomes, seconds, executor.workers)
-                    for stage in stages(registry.storage, script, left, outcomes, allowance):
+                    above = partial(_parents, job, registry, outcomes, run_id)
+                    for stage in stages(registry.storage, script, left, outcomes, allowance, above):
                         _fan_out(script, stage, executor, registry, outcomes, progress, watch)
         result = _publish(job, registry, script, outcomes, began, startup)
     except (KeyboardInterrupt, RunInterrupted) as stop:
@@ -220,6 +223,17 @@ def _end(registry: Registry, run_id: str, state: RunState, reason: str) -> None:
     """Note how a run ended. When the registry is away, the run stays ``running``, of a driver that is gone: resumable."""
     with suppress(RegistryError):
         registry.end_run(run_id, state, reason)
+
+
+def _parents(job: Job, registry: Registry, outcomes: RunOutcomes, run_id: str) -> Sequence[ParentLevel]:
+    """The levels that keys are blended with, once they are fitted."""
+    return outcomes.parents(registry.segment_sums(run_id)) if blended_levels(job) else ()
+
+
+def _longest(job: Job) -> float:
+    """Seconds that one fit of the job may take."""
+    levels = job.hierarchy.timeout if job.hierarchy is not None and blended_levels(job) else 0.0
+    return max(job.training.timeout, levels)
 
 
 def _target(job: Job, batches: int) -> ComputeSpec:

@@ -65,25 +65,28 @@ def outcome_table(
                 "traceback": failure and failure.traceback,
                 "seed": outcome.seed,
                 "traits": outcome.traits or None,
+                "parent": outcome.parent or None,
+                "own_weight": outcome.own_weight,
             }
         )
     return pa.Table.from_pylist(lines, schema=outcome_schema())
 
 
-def panel_table(keys: pa.Table, facts: pa.Table, segment: str) -> pa.Table:
+def panel_table(keys: pa.Table, facts: pa.Table, segment: str, *, level: str = "") -> pa.Table:
     """Outcomes of keys that were fitted all at once, as a table with ``OUTCOME_COLUMNS``.
 
     Args:
         keys: Their rows of the manifest.
         facts: See ``PanelModels.facts``; row n of the segment has the model of row n.
         segment: Path of the segment with their models.
+        level: Empty for keys.
     """
     import pyarrow as pa
 
     count = facts.num_rows
     known = {
         "key_id": keys.column("key_id"),
-        "level": pa.repeat("", count),
+        "level": pa.repeat(level, count),
         "state": pa.repeat("trained", count),
         "content": keys.column("content"),
         "segment": pa.repeat(segment, count),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +14,7 @@ from manymodels.exceptions import StoreError
 from manymodels.records import STATES, BatchReceipt
 from manymodels.storage import Storage
 from manymodels.training.outcome_table import outcome_schema, read_parquet
+from manymodels.training.parents import ParentLevel, parent_levels
 from manymodels.training.scouts import failed_scouts
 from manymodels.training.script import RunScript
 
@@ -49,6 +51,7 @@ class RunOutcomes:
         self._paths: list[str] = []
         self._backtests: set[str | None] = set()
         self._failed_rungs: dict[str, str] = {}
+        self._levels: list[pa.Table] = []
         self._scouts: pa.Table | None = None
         self.pilot: list[pa.Table] = []
         self._trained_beside = False
@@ -120,6 +123,10 @@ class RunOutcomes:
         wanted = pc.and_(pc.equal(table.column("state"), "trained"), pc.equal(table.column("level"), ""))
         return table.filter(wanted).select(columns)
 
+    def parents(self, sums: Mapping[str, str]) -> tuple[ParentLevel, ...]:
+        """The levels that keys are blended with; see ``parent_levels``."""
+        return parent_levels(self._script.job, self._levels, sums)
+
     def failed_rungs(self) -> dict[str, str]:
         """Level to reason, for rungs that could not be fitted."""
         return self._failed_rungs
@@ -163,6 +170,7 @@ class RunOutcomes:
         self._paths.append(path)
         self._backtests.update(table.column("backtests").unique().to_pylist())
         if self.is_rung(batch):
+            self._levels.append(table)
             for line in table.select(["level", "state", "reason"]).to_pylist():
                 if line["state"] == "failed":
                     self._failed_rungs[line["level"]] = line["reason"]

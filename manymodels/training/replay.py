@@ -10,13 +10,17 @@ import numpy as np
 
 from manymodels.compute.sandbox import Raised
 from manymodels.exceptions import NotFoundError, TrustError, UsageError
+from manymodels.job.resolve import blended_levels
 from manymodels.job.runner import reraise, runner_for
 from manymodels.partitioning.listing import chosen_key, parse_pairs
 from manymodels.records import KeyOutcome
 from manymodels.registry import Registry, RunRecord
 from manymodels.training.batch import SECONDS, BatchPayload
 from manymodels.training.learning import known_lessons
-from manymodels.training.script import load_script
+from manymodels.training.outcome_table import read_parquet
+from manymodels.training.outcomes import RunOutcomes
+from manymodels.training.parents import ParentLevel, parent_levels
+from manymodels.training.script import RunScript, load_script
 
 __all__ = ["replay_key"]
 
@@ -59,7 +63,7 @@ def replay_key(registry: Registry, record: RunRecord, *, key: str | None, key_id
     if script.job.selection.learn and not script.in_pilot(place):
         fit = replace(fit, lessons=known_lessons(registry.storage, record.id))
     runner = runner_for(registry.storage, fit.code, isolated=False, threads=fit.spec.threads)
-    payload = BatchPayload(settings=fit, keys=keys)
+    payload = BatchPayload(settings=fit, keys=keys, parents=_parents(registry, record, script))
     for message in runner.run(
         "manymodels.training.batch:train_batch", payload, timeout=math.inf, memory=sys.maxsize
     ):
@@ -68,3 +72,15 @@ def replay_key(registry: Registry, record: RunRecord, *, key: str | None, key_id
         if isinstance(message, Raised):
             raise reraise(message)
     raise NotFoundError(f"run {record.id} gave no outcome for {key or key_id}", run=record.id)
+
+
+def _parents(registry: Registry, record: RunRecord, script: RunScript) -> tuple[ParentLevel, ...]:
+    """The levels that the run blended its keys with."""
+    if not blended_levels(script.job):
+        return ()
+    sums = registry.segment_sums(record.id)
+    if record.outcomes_path:
+        return parent_levels(script.job, [read_parquet(registry.storage.read(record.outcomes_path))], sums)
+    outcomes = RunOutcomes(registry.storage, script)
+    outcomes.load(registry.journalled(record.id))
+    return outcomes.parents(sums)

@@ -20,6 +20,7 @@ from manymodels.exceptions import TrustError
 from manymodels.job.code import snapshot
 from manymodels.job.fingerprints import job_json
 from manymodels.job.job import Job
+from manymodels.job.resolve import blended_levels
 from manymodels.job.settings import (
     CodeSnapshot,
     FitSettings,
@@ -28,11 +29,12 @@ from manymodels.job.settings import (
     load_settings,
     write_settings,
 )
+from manymodels.job.sums import SumLevel, members_of, sum_levels, sum_name, sum_rows, sum_spec
 from manymodels.partitioning.listing import registered_keys
 from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
 from manymodels.planning.memory import BATCH_SHARE, VALUE_BYTES
-from manymodels.records import BatchTask
+from manymodels.records import BatchTask, Key
 from manymodels.registry import RunRecord
 from manymodels.storage import Storage
 from manymodels.training.batch import INCUMBENT, SECONDS
@@ -89,8 +91,9 @@ class RunScript:
 
     @property
     def batches(self) -> int:
-        """Batches, the rungs' included."""
-        return self.key_batches + len(self.rungs)
+        """Batches, those of the rungs and the sums included."""
+        sums = len(self.settings.sums) if self.settings.fit_sums else 0
+        return self.key_batches + len(self.rungs) + sums
 
     @property
     def planned(self) -> int:
@@ -142,16 +145,47 @@ class RunScript:
         _, bounds = self._members
         return int(bounds[batch + 1] - bounds[batch]) if batch < self.key_batches else 0
 
+    def is_parent(self, batch: int) -> bool:
+        """Whether a batch fits a level that keys are blended with: it must be done before theirs."""
+        place = batch - self.key_batches
+        return 0 <= place < len(self.rungs) and self.rungs[place].rung.parent
+
     def tasks(self, batches: Iterable[int]) -> Iterator[BatchTask]:
-        """Some batches, each made when it is asked for."""
+        """Some batches, each made when it is asked for.
+
+        Args:
+            batches: Their numbers.
+        """
         members, bounds = self._members
         for number in batches:
-            if number < self.key_batches:
+            place = number - self.key_batches
+            if place < 0:
                 keys = self.keys(members[bounds[number] : bounds[number + 1]])
                 yield BatchTask(self.run_id, number, keys, self.work)
+            elif place < len(self.rungs):
+                yield self._rung_task(number, self.rungs[place])
             else:
-                task = self.rungs[number - self.key_batches]
-                yield BatchTask(self.run_id, number, task.keys, replace(self.work, rung=task.rung))
+                yield self._sum_task(number, self.settings.sums[place - len(self.rungs)])
+
+    def _rung_task(self, batch: int, task: RungTask) -> BatchTask:
+        work = replace(self.work, rung=task.rung)
+        if task.rung.parent and self.job.hierarchy is not None:
+            work = replace(work, timeout=self.job.hierarchy.timeout)
+        return BatchTask(self.run_id, batch, task.keys, work)
+
+    def _sum_task(self, batch: int, level: SumLevel) -> BatchTask:
+        """The batch that fits the sums of a level, as keys are fitted."""
+        fit = self.work.fit
+        of_level = replace(
+            fit,
+            dataset=level.store.fingerprint,
+            columns=tuple(level.store.details.columns),
+            spec=sum_spec(fit.spec, self.settings.store, level),
+            # What is held out of them is how much they are trusted.
+            evaluation=fit.evaluation.model_copy(update={"keep": "winner"}),
+        )
+        work = replace(self.work, fit=of_level, sums=level.name, batched=False)
+        return BatchTask(self.run_id, batch, level.manifest(), work)
 
 
 def write_script(prepared: Prepared) -> RunScript:
@@ -191,6 +225,8 @@ def write_script(prepared: Prepared) -> RunScript:
     every = rung_tasks(job, resolved.store.manifest)
     due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
     rungs = tuple(every) if due else ()
+    sums = _sums(prepared)
+    fit_sums = len(training) > 0 or any(level.name not in prepared.known_levels for level in sums)
     code, archive = (None, None) if not resolved.modules else snapshot(resolved.modules, job.folder)
     with importable(job.folder):
         higher = resolved.metric is not None and resolve_metric(resolved.metric, job.task).higher_is_better
@@ -213,12 +249,15 @@ def write_script(prepared: Prepared) -> RunScript:
             min_gain=job.promotion.min_gain,
             selection=job.selection,
             champions=others,
+            parent=None if job.hierarchy is None else job.hierarchy.parent,
         ),
         isolated=isolation == "process" or (isolation == "auto" and any(f.isolated for f in families)),
         higher_is_better=higher,
         key_batches=len(packed),
         rungs=bool(rungs),
         pilot_batches=pilot_batches,
+        sums=sums,
+        fit_sums=fit_sums,
     )
 
     def with_code(run_id: str) -> RunSettings:
@@ -242,8 +281,8 @@ def write_script(prepared: Prepared) -> RunScript:
         code_hash=resolved.code_hash,
         libraries=resolved.libraries,
         dataset=resolved.store.fingerprint,
-        keys=_registered_keys(resolved.store, rungs),
-        batches=len(packed) + len(rungs),
+        keys=_registered_keys(resolved.store, rungs, sums if fit_sums else ()),
+        batches=len(packed) + len(rungs) + (len(sums) if fit_sums else 0),
         archive=code or "",
         write=write,
     )
@@ -281,33 +320,50 @@ def _script(record: RunRecord, settings: RunSettings, plan: pa.Table) -> RunScri
         memory=training.memory,
         retries=training.retries,
         isolated=settings.isolated,
-        batched=settings.job.training.isolation != "process",
+        # Blends are made key by key.
+        batched=training.isolation != "process" and not blended_levels(settings.job),
         ladder=bool(settings.job.fallback),
     )
     rungs = tuple(rung_tasks(settings.job, settings.store.manifest)) if settings.rungs else ()
     return RunScript(record.id, settings, plan, work, rungs)
 
 
-def _registered_keys(store: PartitionStore, rungs: tuple[RungTask, ...]) -> pa.Table:
+def _sums(prepared: Prepared) -> tuple[SumLevel, ...]:
+    """The levels whose sums are forecast, their rows made and split."""
+    job, resolved = prepared.job, prepared.resolved
+    keys, storage = resolved.store, prepared.registry.storage
+    found = []
+    for columns in sum_levels(job):
+        owners, _ = members_of(keys, columns)
+        rows = sum_rows(job, resolved.spec, columns, keys, owners, keys, storage, target=True)
+        if rows is not None:
+            found.append(SumLevel(sum_name(columns), tuple(columns), rows))
+    return tuple(found)
+
+
+def _registered_keys(
+    store: PartitionStore, rungs: tuple[RungTask, ...], sums: tuple[SumLevel, ...]
+) -> pa.Table:
     """Keys as the registry wants them: ``key_id``, ``canonical``, ``display``, ``level``."""
     import pyarrow as pa
 
     keys = registered_keys(store)
-    ladder = pa.table(
+    above = [*(task.key for task in rungs), *(key for level in sums for key in level.nodes())]
+    levels = pa.table(
         {
-            "key_id": [task.key.key_id for task in rungs],
-            "canonical": pa.array([task.key.canonical for task in rungs], pa.binary()),
-            "display": [_rung_display(task) for task in rungs],
-            "level": [task.rung.level for task in rungs],
+            "key_id": [key.key_id for key in above],
+            "canonical": pa.array([key.canonical for key in above], pa.binary()),
+            "display": [_level_display(key) for key in above],
+            "level": [key.level for key in above],
         },
         schema=keys.schema,
     )
-    return pa.concat_tables([keys, ladder])
+    return pa.concat_tables([keys, levels])
 
 
-def _rung_display(task: RungTask) -> str:
-    values = ", ".join(str(value) for value in task.key.values)
-    return f"{task.rung.level}({values})" if values else task.rung.level
+def _level_display(key: Key) -> str:
+    values = ", ".join(str(value) for value in key.values)
+    return f"{key.level}({values})" if values else key.level
 
 
 def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> tuple[list[npt.NDArray[np.int64]], int]:

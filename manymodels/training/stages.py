@@ -1,4 +1,4 @@
-"""The order of a run's batches: all at once, or first the pilot, from which the others learn."""
+"""The order of a run's batches: the levels that keys are blended with, the pilot, and the others, which learn from it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from manymodels.storage import Storage
 from manymodels.training.allowance import Allowance
 from manymodels.training.learning import known_lessons, learn
 from manymodels.training.outcomes import RunOutcomes
+from manymodels.training.parents import ParentLevel
 from manymodels.training.script import RunScript
 from manymodels.training.worker import WorkSettings
 
@@ -23,7 +24,8 @@ class Stage:
 
     Attributes:
         batches: Their numbers.
-        made: Completes a batch when it is handed out: what its keys learned, and the time that they have.
+        made: Completes a batch when it is handed out: what its keys learned, what they may be blended with, and the time that
+            they have.
     """
 
     batches: Sequence[int]
@@ -36,6 +38,7 @@ def stages(
     left: Sequence[int],
     outcomes: RunOutcomes,
     allowance: Allowance | None,
+    parents: Callable[[], Sequence[ParentLevel]],
 ) -> Iterator[Stage]:
     """What to run, one after the other: the next is asked for when all batches of the last are done.
 
@@ -45,13 +48,15 @@ def stages(
         left: Batches without a receipt, in their order.
         outcomes: What became of the others, and of those that were handed out.
         allowance: The time for searches, where it is limited.
+        parents: Gives the levels that keys are blended with; asked once those are done.
     """
+    above: tuple[ParentLevel, ...] = ()
 
     def stage(batches: Sequence[int], lessons: Lessons | None) -> Stage:
         def made(task: BatchTask) -> BatchTask:
             if outcomes.is_rung(task.batch):
                 return task
-            work: WorkSettings = task.settings
+            work: WorkSettings = replace(task.settings, parents=above)
             if lessons is not None:
                 work = replace(work, fit=replace(work.fit, lessons=lessons))
             task = replace(task, settings=work)
@@ -59,10 +64,17 @@ def stages(
 
         return Stage(batches, made)
 
+    first = [batch for batch in left if script.is_parent(batch)]
+    if first:
+        yield stage(first, None)
+        if outcomes.stopped_early:
+            return
+    above = tuple(parents())
     pilot = [batch for batch in left if batch < script.settings.pilot_batches]
-    rest = left[len(pilot) :]
     if pilot:
         yield stage(pilot, None)
+    done = {*first, *pilot}
+    rest = [batch for batch in left if batch not in done]
     if rest and not outcomes.stopped_early:
         yield stage(rest, _lessons(storage, script, outcomes) if script.job.selection.learn else None)
 

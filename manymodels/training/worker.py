@@ -21,6 +21,7 @@ from manymodels.training.backtest_table import KeptBacktest, backtest_table
 from manymodels.training.batch import BatchPayload, Rung
 from manymodels.training.outcome_table import outcome_table, panel_table, parquet_bytes
 from manymodels.training.oversized import oversized, untried
+from manymodels.training.parents import ParentLevel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,6 +52,8 @@ class WorkSettings:
         batched: Whether all candidates have a batched trainer, and may use it.
         ladder: Whether a rung will serve keys that cannot be tried.
         rung: Set when the batch fits a rung of the ladder instead of keys.
+        parents: The levels that the keys' models are blended with.
+        sums: The level whose sums the batch fits instead of keys; empty otherwise.
     """
 
     fit: FitSettings
@@ -66,6 +69,13 @@ class WorkSettings:
     batched: bool
     ladder: bool
     rung: Rung | None = None
+    parents: tuple[ParentLevel, ...] = ()
+    sums: str = ""
+
+    @property
+    def level(self) -> str:
+        """The level of what is fitted; empty for keys."""
+        return self.sums if self.rung is None else self.rung.level
 
 
 def task_name(task: BatchTask) -> str:
@@ -181,7 +191,7 @@ class _Batch:
             meta = replace(self._meta(), schema=columns.schema, shared=columns.shared)
             info = write_models(self.storage, self._path(), facts, theirs, meta)
             self.segments.append(info)
-            self._tables.append(panel_table(theirs, models.facts, info.path))
+            self._tables.append(panel_table(theirs, models.facts, info.path, level=self.settings.level))
             key_ids = keys.column("key_id").combine_chunks()
             for places, backtest in models.backtests:
                 self._backtests.append((key_ids.take(pa.array(places)).to_pylist(), backtest))
@@ -217,8 +227,7 @@ class _Batch:
         self.segments += [writers[codec].close() for codec in sorted(writers)]
         done = [found[key_id] for key_id in key_ids]
         self._backtests += [([outcome.key_id], test) for outcome in done for test in outcome.backtests]
-        level = "" if rung is None else rung.level
-        self._tables.append(outcome_table(keys, done, places, level=level, ladder=settings.ladder))
+        self._tables.append(outcome_table(keys, done, places, level=settings.level, ladder=settings.ladder))
 
     def _path(self) -> str:
         return f"runs/{self.task.run_id}/segments/{self.task.batch:06d}-{uuid.uuid4().hex}.parquet"
@@ -231,7 +240,7 @@ class _Batch:
             model_set=settings.model_set,
             run_id=self.task.run_id,
             version=settings.version,
-            level="" if settings.rung is None else settings.rung.level,
+            level=settings.level,
             job_hash=settings.job_hash,
             code_hash=settings.code_hash,
             libraries=settings.libraries,
@@ -254,7 +263,9 @@ def _fit(
 
     def payload(left: pa.Table, blame: Blame) -> BatchPayload:
         # A rung is one model over all the rows of its sample, whoever's they are.
-        return BatchPayload(fit, left if rung is None else keys, rung, blame)
+        if rung is not None:
+            return BatchPayload(fit, keys, rung, blame)
+        return BatchPayload(fit, left, blamed=blame, parents=settings.parents)
 
     return done | supervise(
         runner_for(

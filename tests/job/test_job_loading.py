@@ -66,7 +66,7 @@ def test_an_unknown_field_is_an_error_with_line_and_nearest_name():
         ("fallback: [{level: [a], x: 1}]", "unknown field `fallback.x`; `fallback`, entry 1 takes level"),
         ("evaluation: {backtest: {windws: 3}}", "unknown field `evaluation.backtest.windws`; did you mean `windows`?"),
         ("<<: {a: 1}", "unknown field `<<`; a job takes name, task, data, models, forecast, regression, "
-         "evaluation, selection, training, anomaly, ranking, fallback, promotion, monitor, compute, store"),
+         "evaluation, selection, training, anomaly, ranking, fallback, hierarchy, promotion, monitor, compute, store"),
     ],
 )  # fmt: skip
 def test_unknown_fields_name_where_they_belong(line, message):
@@ -321,7 +321,8 @@ def test_a_field_of_a_section_in_its_short_form_can_be_overridden():
          "2h; found 'soon'"),
         ("timeout=3s", "--set timeout: unknown field `timeout`; did you mean `training.timeout`?"),
         ("a.b.c=3", "--set a.b.c: unknown field `a`; a job takes name, task, data, models, forecast, "
-         "regression, evaluation, selection, training, anomaly, ranking, fallback, promotion, monitor, compute, store"),
+         "regression, evaluation, selection, training, anomaly, ranking, fallback, hierarchy, promotion, monitor, compute, "
+         "store"),
         ("name.x=3", "--set name.x: `name` has no fields; set it as a whole"),
         ("models.0.ets=3", "--set models.0.ets: `models` has no fields; set it as a whole"),
         ("training", "--set takes field=value, like training.timeout=10s; found 'training'"),

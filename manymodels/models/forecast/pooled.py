@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class PooledForecast:
     See ``PooledFamily``. A key's history is given by ``extend``; a short one is continued backwards for the
     lags that it lacks, by its first season or its mean.
     """
+
+    name: ClassVar[str] = "pooled"
+    revision: ClassVar[int] = 1
+    library: ClassVar[str] = ""
 
     def fit_pooled(self, keys: list[Rows], spec: FitSpec) -> FittedPool:
         """Fit the histories of many keys.

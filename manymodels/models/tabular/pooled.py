@@ -31,6 +31,21 @@ class PooledRegression:
 
     family: Family
 
+    @property
+    def name(self) -> str:
+        """See ``Family.name``."""
+        return self.family.name
+
+    @property
+    def revision(self) -> int:
+        """See ``Family.revision``."""
+        return self.family.revision
+
+    @property
+    def library(self) -> str:
+        """See ``Family.library``."""
+        return self.family.library
+
     def fit_pooled(self, keys: list[Rows], spec: FitSpec) -> PooledModel:
         """Fit the rows of many keys.
 
