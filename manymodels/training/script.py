@@ -29,17 +29,15 @@ from manymodels.job.settings import (
     write_settings,
 )
 from manymodels.partitioning.listing import registered_keys
-from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
-from manymodels.planning.memory import BATCH_SHARE, VALUE_BYTES
 from manymodels.records import BatchTask
 from manymodels.registry import RunRecord
 from manymodels.storage import Storage
 from manymodels.training.batch import INCUMBENT
+from manymodels.training.layout import Layout, workers_of
 from manymodels.training.outcome_table import parquet_bytes, read_parquet
 from manymodels.training.prepare import Prepared
 from manymodels.training.rungs import RungTask, rung_tasks
-from manymodels.training.scouts import scouts
 from manymodels.training.worker import WorkSettings
 
 if TYPE_CHECKING:
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["RunScript", "load_script", "write_script"]
 
 _SETTLED = {"reuse": "reused", "fallback": "fallback", "skip": "skipped"}
-_CLUSTER = 64  # workers that batches are cut for on a scheduler somewhere: how many it has is known later, and may change
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ class RunScript:
         The scouts, then longest first as packed. The rungs of the ladder take a while too: they come when the longest keys are
         under way, lest they begin when everybody else is done.
         """
-        first = min(self.key_batches, workers_of(self.job))
+        first = min(self.key_batches, workers_of(self.job.compute))
         return [*range(first), *range(self.key_batches, self.batches), *range(first, self.key_batches)]
 
     def size(self, batch: int) -> int:
@@ -147,8 +144,12 @@ class RunScript:
                 yield BatchTask(self.run_id, number, task.keys, replace(self.work, rung=task.rung))
 
 
-def write_script(prepared: Prepared) -> RunScript:
+def write_script(prepared: Prepared, layout: Layout) -> RunScript:
     """Register a run and write down what it does.
+
+    Args:
+        prepared: The job, its data and the plan.
+        layout: Its batches.
 
     Raises:
         StoreError: The store could not be written.
@@ -158,14 +159,12 @@ def write_script(prepared: Prepared) -> RunScript:
 
     from manymodels.evaluation.metrics import resolve_metric
     from manymodels.job.resolve import importable
-    from manymodels.models.families import build
 
     job, resolved, registry = prepared.job, prepared.resolved, prepared.registry
     plan = prepared.plan
     training = plan.training
-    packed = _packed(prepared, training)
     batch = np.full(len(plan.table), -1, dtype=np.int64)
-    for number, places in enumerate(packed):
+    for number, places in enumerate(layout.batches):
         batch[training[places]] = number
     action = plan.table["action"].cat
     states = pa.array([_SETTLED.get(name) for name in action.categories], pa.string())
@@ -179,15 +178,10 @@ def write_script(prepared: Prepared) -> RunScript:
     )
     if prepared.incumbents is not None:
         table = table.append_column(INCUMBENT, prepared.incumbents.names)
-    every = rung_tasks(job, resolved.store.manifest)
-    due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
-    rungs = tuple(every) if due else ()
+    rungs = layout.rungs
     code, archive = (None, None) if not resolved.modules else snapshot(resolved.modules, job.folder)
     with importable(job.folder):
         higher = resolved.metric is not None and resolve_metric(resolved.metric, job.task).higher_is_better
-        others = () if prepared.incumbents is None else prepared.incumbents.others
-        families = [*resolved.families, *(build(other, job.task) for other in others)]
-    isolation = job.training.isolation
     settings = RunSettings(
         job=job,
         store=resolved.store,
@@ -203,11 +197,11 @@ def write_script(prepared: Prepared) -> RunScript:
             max_rows=RowLimit.of(job),
             min_gain=job.promotion.min_gain,
             selection=job.selection,
-            champions=others,
+            champions=() if prepared.incumbents is None else prepared.incumbents.others,
         ),
-        isolated=isolation == "process" or (isolation == "auto" and any(f.isolated for f in families)),
+        isolated=prepared.isolated,
         higher_is_better=higher,
-        key_batches=len(packed),
+        key_batches=len(layout.batches),
         rungs=bool(rungs),
     )
 
@@ -231,7 +225,7 @@ def write_script(prepared: Prepared) -> RunScript:
         libraries=resolved.libraries,
         dataset=resolved.store.fingerprint,
         keys=_registered_keys(resolved.store, rungs),
-        batches=len(packed) + len(rungs),
+        batches=len(layout.batches) + len(rungs),
         archive=code or "",
         write=write,
     )
@@ -296,32 +290,3 @@ def _registered_keys(store: PartitionStore, rungs: tuple[RungTask, ...]) -> pa.T
 def _rung_display(task: RungTask) -> str:
     values = ", ".join(str(value) for value in task.key.values)
     return f"{task.rung.level}({values})" if values else task.rung.level
-
-
-def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Places in ``training`` by batch: the scouts, then the others, longest first."""
-    job = prepared.job
-    first = scouts(prepared.resolved.store.manifest, training, job.training.seed)
-    others = np.setdiff1d(np.arange(len(training)), first)
-    table = prepared.plan.table
-    costs = table["seconds"].to_numpy()[training[others]]
-    rows = table["rows"].to_numpy()[training[others]]
-    packed = pack(
-        costs,
-        workers=workers_of(job),
-        sizes=rows * float(len(prepared.resolved.roles.columns) * VALUE_BYTES),
-        room=job.training.memory / BATCH_SHARE,
-    )
-    packed = [others[places] for places in packed]
-    return [first, *packed] if len(first) else packed
-
-
-def workers_of(job: Job) -> int:
-    """Workers that a job's batches are cut for."""
-    import os
-
-    if job.compute.target == "serial":
-        return 1
-    if job.compute.target == "dask":
-        return _CLUSTER
-    return job.compute.workers if isinstance(job.compute.workers, int) else os.cpu_count() or 1

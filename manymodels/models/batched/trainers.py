@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +14,7 @@ from manymodels.models.contract import Family
 from manymodels.models.families import FAMILIES
 from manymodels.models.spec import CandidateSpec, Task
 
-__all__ = ["columns_of", "trainer_module", "trainer_of"]
+__all__ = ["all_batched", "columns_of", "trainer_module", "trainer_of"]
 
 _HERE = "manymodels.models.batched"
 _FORECAST = "manymodels.models.forecast"
@@ -64,6 +64,11 @@ def trainer_of(family: Family) -> BatchedTrainer | None:
     place = _TRAINERS.get(f"{kind.__module__}:{kind.__qualname__}")
     made: BatchedTrainer | None = None if place is None else _found(place)(family)
     return made
+
+
+def all_batched(families: Iterable[Family]) -> bool:
+    """Whether each of the families has a batched trainer."""
+    return all(trainer_of(family) is not None for family in families)
 
 
 def trainer_module(candidate: CandidateSpec, task: Task) -> str | None:
