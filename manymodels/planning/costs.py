@@ -62,6 +62,8 @@ _ESTIMATORS: dict[str, _Guess] = {
     "SV": (3e-4, 1e-5),
 }
 """Begin of an estimator's name, where it costs more than a linear model."""
+_ENSEMBLE: _Guess = (1.5e-1, 1e-4)
+"""Of anything else whose import path speaks of an ensemble or a neural network; the user's own, too."""
 _ESTIMATOR: _Guess = (5e-4, 2e-7)
 _BATCHED_ESTIMATOR: _Guess = (3e-6, 1e-7)
 _REPEATED: dict[str, tuple[str, int, _Guess]] = {
@@ -260,4 +262,6 @@ def _estimator_guess(path: str, params: Mapping[str, Any]) -> _Guess:
             rounds = params.get(count, default)
             times = rounds if isinstance(rounds, int) else default
             return times * guess[0], times * guess[1]
+    if "ensemble" in path or "neural" in path:
+        return _ENSEMBLE
     return next((guess for part, guess in _ESTIMATORS.items() if name.startswith(part)), _ESTIMATOR)
