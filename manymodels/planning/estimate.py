@@ -13,8 +13,8 @@ __all__ = ["Engine", "Estimate", "learned_engine", "makespan"]
 # First guesses of everything but the fits, in seconds: `benchmarks/estimates.py --calibrate`.
 _BATCH = 0.04  # to read, write and journal a batch, whatever is in it
 _KEY = {True: 4e-5, False: 2e-4}  # the same for each of its keys, by whether they are fitted at once
-_CHILD = 1.3  # until a worker's child process is ready
-_WARM = {True: 0.2, False: 0.6}  # imports, by whether this process has most of them already
+_CHILD = 1.3  # until this process's child is ready; workers start theirs while they are waited for
+_WARM = {True: 0.2, False: 0.8}  # until the first batch begins, by whether that is in this process
 _RUN, _RUN_KEY = 0.3, 6e-5  # to open, plan, register and publish: a run, and each key of the dataset
 
 
@@ -45,7 +45,7 @@ class Engine:
 
     Attributes:
         batched: Whether keys are fitted at once.
-        child: Whether some are fitted in a child process.
+        child: Whether a child process is to be started meanwhile.
         batches: Correction of what batches and their keys take.
         rungs: Correction of what rungs of the ladder take.
         run: Correction of what the run takes beside them.
@@ -92,16 +92,16 @@ def learned_engine(past: Sequence[RunCosts], *, batched: bool, child: bool, here
         child: Whether some are fitted in a child process.
         here: Whether in the driver's process.
     """
-    guess = Engine(batched=batched, child=child)
+    starts = child and here
+    guess = Engine(batched=batched, child=starts)
     alike = [run for run in past if run.batched == batched and run.here == here]
     if not alike:
         return guess
     run = max(alike, key=lambda run: run.tried)
-    started = min(run.parallel, run.batches) * _CHILD if child else 0.0
-    batches = run.batches * _BATCH + run.tried * _KEY[batched] + started
+    batches = run.batches * _BATCH + run.tried * _KEY[batched] + _CHILD * starts
     return Engine(
         batched=batched,
-        child=child,
+        child=starts,
         batches=_ratio(run.batch_seconds - run.key_seconds, batches),
         rungs=_ratio(run.rung_seconds, run.rungs),
         run=_ratio(run.outside, _RUN + run.keys * _RUN_KEY),

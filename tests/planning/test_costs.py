@@ -178,8 +178,8 @@ def test_what_workers_took_says_nothing_of_this_process() -> None:
 
 
 def test_a_child_that_starts_is_not_what_a_key_costs() -> None:
-    few = replace(RUN, tried=4, keys=4, batches=1, batch_seconds=2.5, key_seconds=1.0, parallel=1)
-    engine = learned_engine([few], batched=False, child=True, here=False)
+    few = replace(RUN, tried=4, keys=4, batches=1, batch_seconds=2.5, key_seconds=1.0, parallel=1, here=True)
+    engine = learned_engine([few], batched=False, child=True, here=True)
     assert engine.batch(10_000) < 10
 
 
