@@ -158,9 +158,11 @@ def _talk(work: str, data: Path, store: Path) -> None:
     from manymodels.training.batch import BatchPayload, train_batch
     from manymodels.training.outcome_table import outcome_table
     from manymodels.training.prepare import prepare
+    from manymodels.training.layout import lay_out
     from manymodels.training.script import write_script
 
-    script = write_script(prepare(_job(work, data, store, "process")))
+    prepared = prepare(_job(work, data, store, "process"))
+    script = write_script(prepared, lay_out(prepared))
     task: BatchTask = max(script.tasks(range(script.batches)), key=lambda task: task.keys.num_rows)
     keys = task.keys.num_rows
     payload = BatchPayload(task.settings.fit, task.keys)

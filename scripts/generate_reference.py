@@ -39,6 +39,9 @@ Candidates are written `family` or `family: {parameter: value}` under `models:`.
 
 - **Any scikit-learn estimator** by import path, for regression, classification, ranking and anomaly detection:
   `sklearn.linear_model.Ridge: {alpha: 1.0}`; pipelines too, their steps by import path.
+- `sklearn.linear_model.LogisticRegression` is taken on to its minimum, which scikit-learn's default solver only comes near, so
+  that a key's model is the same whether it was fitted alone or with others; with `tol`, `max_iter` or `class_weight` it is left
+  as scikit-learn leaves it.
 - **Your own**: `module:Class` is an estimator class; `module:function` is `fit(frame, spec) -> model` whose `predict(frame)`
   gives one value a row. Modules beside the job file are importable, and a snapshot travels with the run.
 

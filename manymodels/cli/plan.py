@@ -61,22 +61,16 @@ def plan(
 
     Nothing is registered. The rows are split by key if they were not yet.
     """
+    from manymodels.compute.here import small_words
     from manymodels.job.loading import load_job
     from manymodels.partitioning.listing import displays
-    from manymodels.planning.estimate import estimate
+    from manymodels.training.layout import lay_out
     from manymodels.training.prepare import prepare
 
     loaded = load_job(job, overrides=overridden(overrides, as_of))
     prepared = prepare(loaded, selection=selected(only, keys, limit))
     made = prepared.plan
-    most = loaded.training.max_rows
-    expected = estimate(
-        made,
-        prepared.resolved.store.schema,
-        loaded.compute.workers,
-        families=[candidate.family for candidate in prepared.resolved.candidates],
-        max_rows=None if most is None else most.rows,
-    )
+    expected = lay_out(prepared).estimate
     names = displays(prepared.resolved.store) if each else []
     payload: dict[str, Any] = {
         "model_set": loaded.name,
@@ -96,6 +90,8 @@ def plan(
         "estimate": {
             "seconds": expected.seconds,
             "workers": expected.workers,
+            "in_process": expected.here,
+            "work_seconds": expected.work,
             "memory_bytes": expected.memory,
             "disk_bytes": expected.disk,
         },
@@ -126,10 +122,13 @@ def plan(
         if len(made.training) == 0:
             console.print("Nothing to train: no key has a cause to.")
         else:
+            where = "in this process" if expected.here else f"on {expected.workers} workers"
             console.print(
-                f"About {span(expected.seconds)} on {expected.workers} workers, {size(expected.memory)} of memory each, "
+                f"About {span(expected.seconds)} {where}, {size(expected.memory)} of memory{' each' * (not expected.here)}, "
                 f"{size(expected.disk)} on disk."
             )
+            if expected.here and loaded.compute.target == "local":
+                console.print(small_words(expected.work).capitalize() + ".")
         always = [line["name"] for line in payload["candidates"] if not line["when"]]
         ruled = [line["name"] for line in payload["candidates"] if line["when"]]
         if ruled:

@@ -60,7 +60,7 @@ class LocalWorkers:
     """
 
     def __init__(self, spec: ComputeSpec, *, warm: bytes = b"") -> None:
-        self.count = _cores() if spec.workers == "auto" else spec.workers
+        self.count = spec.local_workers
         self.last_words = ""
         self._environment = environment(spec.threads)
         self._settings: dict[str, str | int] | None = None
@@ -164,7 +164,3 @@ class LocalWorkers:
         if worker.process.stdin is not None:
             with contextlib.suppress(OSError):
                 worker.process.stdin.close()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

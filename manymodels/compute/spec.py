@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -20,7 +21,7 @@ class ComputeSpec(Spec):
     address: str | None = None
     """Of the scheduler (`tcp://host:8786`), for `dask`."""
     workers: int | Literal["auto"] = "auto"
-    """Worker processes of a local cluster; `auto` is one per core."""
+    """Worker processes of a local cluster; `auto` is one per core, or none where this process would be done sooner."""
     threads: int = Field(default=1, ge=1)
     """BLAS and OpenMP threads per fit."""
     memory: Size | Literal["auto"] = "auto"
@@ -35,3 +36,10 @@ class ComputeSpec(Spec):
         if isinstance(self.workers, int) and self.workers < 1:
             raise ValueError(f"`workers` must be `auto` or at least 1; found {self.workers}")
         return self
+
+    @property
+    def local_workers(self) -> int:
+        """Worker processes of a local cluster."""
+        if isinstance(self.workers, int):
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

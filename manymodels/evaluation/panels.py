@@ -14,6 +14,7 @@ from manymodels.evaluation.metrics import HeldOut, Metric
 from manymodels.evaluation.panel_splits import PanelSplit
 from manymodels.models.batched.contract import BatchedTrainer, Ints, Panel, segment_sums
 from manymodels.models.contract import FitSpec, Floats, Predictions, interval_columns
+from manymodels.models.tabular.outputs import probability_column
 
 __all__ = ["HeldPanel", "PanelEvaluation", "evaluate_panel", "measure_panel"]
 
@@ -164,6 +165,19 @@ def _pinball(held: HeldPanel) -> Floats:
     return np.mean(losses, axis=0) if losses else np.full(len(held.held), np.nan)
 
 
+def _logloss(held: HeldPanel) -> Floats:
+    chosen = np.zeros(len(held.actual))
+    for value in held.spec.classes:
+        here = held.actual == value
+        chosen[here] = held.predictions[probability_column(value)][here]
+    least = np.finfo(np.float64).eps
+    return -held.mean(np.log(np.clip(chosen, least, 1 - least)))
+
+
+def _accuracy(held: HeldPanel) -> Floats:
+    return held.mean((held.actual == held.predicted).astype(np.float64))
+
+
 _PANEL: dict[str, Callable[[HeldPanel], Floats]] = {
     "mae": _mae,
     "rmse": _rmse,
@@ -171,5 +185,7 @@ _PANEL: dict[str, Callable[[HeldPanel], Floats]] = {
     "smape": _smape,
     "mase": _mase,
     "pinball": _pinball,
+    "logloss": _logloss,
+    "accuracy": _accuracy,
 }
 """Metrics of all keys at once; the others are measured key by key."""

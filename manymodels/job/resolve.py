@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -68,6 +69,7 @@ class Resolved:
         libraries: Library to version, as recorded with the run.
         modules: The user's own modules that the job needs, absolute paths.
         warnings: What the user should know, a line each.
+        split_seconds: What it took to split the rows, or to find that they were split before.
     """
 
     source: Source
@@ -82,6 +84,7 @@ class Resolved:
     libraries: dict[str, str]
     modules: tuple[str, ...]
     warnings: tuple[str, ...]
+    split_seconds: float
 
 
 def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
@@ -122,7 +125,9 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         # The user's own function gets the key's whole rows.
         featureless=all(isinstance(family, CustomFamily) for family in families),
     )
+    began = time.perf_counter()
     store = split_rows(job, source, job.data, roles, storage)
+    split_seconds = time.perf_counter() - began
     spec = fit_spec(job, roles, store)
     libraries = library_versions(families)
     makers: tuple[_Made, ...] = families if parent is None else (*families, parent)
@@ -142,6 +147,7 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         libraries=libraries,
         modules=modules,
         warnings=(*roles.warnings, *store.details.warnings, *_giveaways(roles, store)),
+        split_seconds=split_seconds,
     )
 
 

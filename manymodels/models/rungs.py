@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from manymodels.models.contract import Family, FitSpec, FittedModel, PooledFamil
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.records import Rows
 
-__all__ = ["ParentFamily", "PooledRows", "naive_family", "parent_family", "pooled_family"]
+__all__ = ["ParentFamily", "PooledRows", "naive_family", "parent_family", "pooled_estimator", "pooled_family"]
 
 _DEFAULTS: dict[Task, str] = {
     "regression": "sklearn.ensemble.HistGradientBoostingRegressor",
@@ -84,7 +85,8 @@ def pooled_family(task: Task, candidates: list[CandidateSpec], *, featureless: b
     Raises:
         JobError: The candidate cannot be built.
     """
-    if task == "forecast":
+    estimator = pooled_estimator(task, candidates)
+    if estimator is None:
         from manymodels.models.forecast.pooled import PooledForecast
 
         return PooledForecast()
@@ -92,10 +94,7 @@ def pooled_family(task: Task, candidates: list[CandidateSpec], *, featureless: b
         return naive_family(task)
     from manymodels.models.families import build
 
-    first = candidates[0].family if candidates else ""
-    default = _DEFAULTS[task]
-    by_path = "." in first and ":" not in first
-    family = build(candidates[0] if by_path else CandidateSpec(name=default, family=default), task)
+    family = build(estimator, task)
     if task in ("regression", "ranking"):
         from manymodels.models.tabular.pooled import PooledRegression
 
@@ -135,6 +134,16 @@ def parent_family(task: Task, parent: CandidateSpec | None) -> ParentFamily:
     from manymodels.models.tabular.pooled import PooledRegression
 
     return PooledRegression(family)
+
+
+def pooled_estimator(task: Task, candidates: Sequence[CandidateSpec]) -> CandidateSpec | None:
+    """The estimator that fits the ``pooled`` rung and the levels; None for forecasts, which have their own."""
+    if task == "forecast":
+        return None
+    first = candidates[0].family if candidates else ""
+    if "." in first and ":" not in first:
+        return candidates[0]
+    return CandidateSpec(name=_DEFAULTS[task], family=_DEFAULTS[task])
 
 
 def naive_family(task: Task) -> PooledFamily:

@@ -1,76 +1,267 @@
-"""What a key will cost: learned from the last run where there is one, else a table of first guesses."""
+"""What a key will cost: first guesses by family and rows, corrected by what earlier runs of the model set took."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.planning.receipts import OTHER, RunCosts
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BYTES_PER_MODEL", "estimate_seconds", "first_guess"]
+__all__ = ["BYTES_PER_MODEL", "Candidate", "Effort", "estimate_seconds", "guess_rung"]
 
 BYTES_PER_MODEL = 600.0
 """A first guess of a model's size on disk, before any run has shown it."""
 
-# Family: seconds of a fit, and seconds for every row of it. Rough: they are only used before a first run, and the second
-# run uses what the first one took.
-_FITS: dict[str, tuple[float, float]] = {
-    "mean": (1.0e-4, 1e-8),
-    "naive": (1.0e-4, 1e-8),
-    "seasonal_naive": (1.0e-4, 1e-8),
-    "drift": (1.0e-4, 1e-8),
-    "croston": (3e-4, 2e-6),
-    "tsb": (3e-4, 2e-6),
-    "theta": (3e-3, 1e-5),
-    "ets": (5e-3, 2e-5),
-    "holt_winters": (5e-3, 3e-5),
-    "sarimax": (2e-2, 4e-4),
-    "aggregated": (5e-3, 1e-5),
-    "lag_regression": (1e-3, 5e-6),
-    "isolation_forest": (1.5e-1, 5e-5),
-    "robust_zscore": (5e-4, 1e-6),
-    "ewma": (5e-4, 1e-6),
+Floats = npt.NDArray[np.float64]
+_Guess = tuple[float, float]  # seconds of a fit: whatever the rows, and for each of them
+
+# Of a fit and the predictions that judge it, measured by `benchmarks/estimates.py --calibrate` as processor time. Rough: a
+# second run uses what the first one took.
+_FITS: dict[str, _Guess] = {
+    "mean": (4e-5, 1e-8),
+    "naive": (4e-5, 1e-8),
+    "seasonal_naive": (4e-5, 1e-8),
+    "drift": (4e-5, 1e-8),
+    "croston": (9e-5, 2.5e-7),
+    "tsb": (9e-5, 3e-7),
+    "theta": (1.1e-4, 8e-7),
+    "ets": (1.1e-4, 2.1e-6),
+    "holt_winters": (1e-4, 5.4e-6),
+    "sarimax": (2e-2, 3.1e-4),
+    "aggregated": (1e-3, 2e-6),
+    "lag_regression": (6e-4, 1e-7),
+    "isolation_forest": (1e-1, 1e-5),
+    "robust_zscore": (3e-4, 1e-7),
+    "ewma": (1e-4, 1e-7),
 }
-_ENSEMBLE = (1.5e-1, 1e-4)
-_ESTIMATOR = (2e-3, 2e-6)
+_BATCHED: dict[str, _Guess] = {
+    "mean": (2e-6, 8e-9),
+    "naive": (2e-6, 8e-9),
+    "seasonal_naive": (2e-6, 8e-9),
+    "drift": (2e-6, 8e-9),
+    "croston": (2e-6, 5e-8),
+    "tsb": (2e-6, 5e-8),
+    "theta": (1.5e-5, 8e-7),
+    "ets": (3e-5, 2.1e-6),
+    "holt_winters": (1e-5, 5.3e-6),
+    "lag_regression": (2e-6, 2.7e-7),
+    "robust_zscore": (1e-5, 1e-7),
+    "ewma": (1e-5, 1e-7),
+}
+_ESTIMATORS: dict[str, _Guess] = {
+    "DecisionTree": (4e-4, 1.5e-6),
+    "KNeighbors": (8e-4, 2e-7),
+    "SV": (3e-4, 1e-5),
+}
+"""Begin of an estimator's name, where it costs more than a linear model."""
+_ENSEMBLE: _Guess = (1.5e-1, 1e-4)
+"""Of anything else whose import path speaks of an ensemble or a neural network; the user's own, too."""
+_ESTIMATOR: _Guess = (5e-4, 2e-7)
+_BATCHED_ESTIMATOR: _Guess = (3e-6, 1e-7)
+_REPEATED: dict[str, tuple[str, int, _Guess]] = {
+    "RandomForest": ("n_estimators", 100, (4.5e-4, 9e-7)),
+    "ExtraTrees": ("n_estimators", 100, (3e-4, 6e-7)),
+    "GradientBoosting": ("n_estimators", 100, (1.2e-4, 4e-7)),
+    "HistGradientBoosting": ("max_iter", 100, (7e-5, 9e-7)),
+    "MLP": ("max_iter", 200, (1.2e-4, 8e-7)),
+}
+"""Begin of an estimator's name: the parameter that says how often it repeats itself, its default, the guess of one round."""
+_OTHER: _Guess = (1e-4, 5e-8)
+_BATCHED_OTHER: _Guess = (1.2e-5, 6e-8)
+_RUNG: _Guess = (5e-2, 2e-6)
 
 
-def first_guess(family: str) -> tuple[float, float]:
-    """Seconds of one fit of a family: a constant, and a part for every row."""
-    if family in _FITS:
-        return _FITS[family]
-    return _ENSEMBLE if "ensemble" in family or "neural" in family else _ESTIMATOR
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate, as far as its costs are concerned.
+
+    Attributes:
+        name: In the job.
+        family: A built-in family, an import path, or the user's own.
+        params: The family's parameters.
+    """
+
+    name: str
+    family: str
+    params: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The same in every job that tries this family with these parameters."""
+        return f"{self.family} {json.dumps(self.params, sort_keys=True, default=str)}"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What is done with every key that trains.
+
+    Attributes:
+        candidates: Of the job.
+        evaluations: Fits of each candidate before one is refitted: backtest windows, folds, a hold-out.
+        batched: Whether they are fitted on many keys at once.
+        max_rows: Rows of a key that are fitted, at most; None is all.
+        trials: Candidates that are tried on a key, at most; None is all.
+    """
+
+    candidates: tuple[Candidate, ...]
+    evaluations: int
+    batched: bool
+    max_rows: int | None = None
+    trials: int | None = None
+
+    @property
+    def tried(self) -> float:
+        """The share of the candidates that a key tries, at most."""
+        count = len(self.candidates)
+        return 1.0 if self.trials is None else min(self.trials, count) / count
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """A candidate's name to its id."""
+        return {candidate.name: candidate.id for candidate in self.candidates}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a first guess: of the user's own code nothing is known before a run."""
+        return not any(":" in candidate.family for candidate in self.candidates)
 
 
 def estimate_seconds(
-    manifest: pa.Table, history: pa.Table, *, families: Sequence[str], fits: float, job_hash: str
-) -> npt.NDArray[np.float64]:
+    manifest: pa.Table, history: pa.Table, effort: Effort, past: Sequence[RunCosts] = (), *, job_hash: str
+) -> Floats:
     """Seconds that each key of the manifest will take.
 
-    A key that the same job trained before costs what it cost then; the others cost the fleet's median seconds a row of
-    that job; with no such past, the first guess of each candidate times its fits.
+    A key that the same job trained before costs what it cost then. Else each candidate costs its first guess times what it
+    took of its first guess in earlier runs, on keys of about that size; and its first guess where no run tried it.
 
     Args:
         manifest: ``key_id`` and ``rows``.
         history: ``key_id``, ``seconds`` and ``job_hash`` of each key's newest version.
-        families: The job's candidates.
-        fits: Fits of one candidate on one key: backtest windows or folds, and the refit; less where not all are tried.
+        effort: What is done with every key.
+        past: What earlier runs took, newest first.
         job_hash: Fingerprint of today's job.
+
+    Returns:
+        Shape (keys,).
     """
     rows = manifest.column("rows").to_numpy().astype(np.float64)
-    past = history.select(["key_id", "seconds", "job_hash"]).to_pandas()
-    past = past[(past["job_hash"] == job_hash) & past["seconds"].notna()]
+    if effort.max_rows is not None:
+        rows = np.minimum(rows, effort.max_rows)
+    alike = [run for run in past if run.batched == effort.batched]
+    guessed = np.zeros(len(rows))
+    for part in _parts(effort):
+        guessed += part.seconds(rows, effort.evaluations) * _correction(part, alike, rows)
+    if past and past[0].batched != effort.batched:  # what keys took then was fitted another way
+        return guessed
+    then = history.select(["key_id", "seconds", "job_hash"]).to_pandas()
+    then = then[(then["job_hash"] == job_hash) & then["seconds"].notna()]
     known = (
-        manifest.select(["key_id"]).to_pandas().merge(past[["key_id", "seconds"]], on="key_id", how="left")
+        manifest.select(["key_id"]).to_pandas().merge(then[["key_id", "seconds"]], on="key_id", how="left")
     )
-    learned = known["seconds"].to_numpy(dtype=np.float64, na_value=np.nan)
-    if np.isnan(learned).all():
-        base = sum(first_guess(family)[0] for family in families)
-        slope = sum(first_guess(family)[1] for family in families)
-        return np.asarray(fits * (base + slope * rows))
-    typical = np.nanmedian(learned / rows)
-    return np.asarray(np.where(np.isnan(learned), typical * rows, learned))
+    seconds = known["seconds"].to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(np.where(np.isnan(seconds), guessed, seconds))
+
+
+def guess_rung(family: str, params: Mapping[str, Any], rows: int) -> float:
+    """A first guess of what a rung of the ladder takes.
+
+    Args:
+        family: The estimator that fits it; empty for one of the product's own.
+        params: Its parameters.
+        rows: That it is fitted on.
+    """
+    constant, slope = _estimator_guess(family, params) if family else (0.0, 0.0)
+    return _RUNG[0] + constant + rows * (_RUNG[1] + slope)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a key's time goes to: a candidate, or what is none's.
+
+    Attributes:
+        id: The candidate's, or ``OTHER``.
+        guess: Of one fit.
+        tried: The share of keys that it is tried on.
+        refit: How often it is fitted beside the evaluations.
+    """
+
+    id: str
+    guess: _Guess
+    tried: float
+    refit: float
+
+    def seconds(self, rows: Floats, evaluations: int) -> Floats:
+        """Of keys with so many rows, by the first guess."""
+        constant, slope = self.guess
+        return (evaluations * self.tried + self.refit) * (constant + slope * rows)
+
+
+def _parts(effort: Effort) -> list[_Part]:
+    other = _BATCHED_OTHER if effort.batched else _OTHER
+    # One of the candidates wins, and only that one is fitted again.
+    refit = 1 / len(effort.candidates)
+    guesses = [_first_guess(candidate, batched=effort.batched) for candidate in effort.candidates]
+    return [
+        _Part(OTHER, other, 1.0, 1.0),
+        *(
+            _Part(each.id, guess, effort.tried, refit)
+            for each, guess in zip(effort.candidates, guesses, strict=True)
+        ),
+    ]
+
+
+def _correction(part: _Part, past: Sequence[RunCosts], rows: Floats) -> Floats | float:
+    """What runs took, relative to the first guess, for keys of about this size."""
+    took: dict[int, float] = {}
+    guessed: dict[int, float] = {}
+    for run in past:
+        if part.id not in run.sizes:
+            continue
+        seconds = {size.place: size.seconds for size in run.sizes[part.id]}
+        # Of every key, so that what is tried on few of them costs little.
+        for size in run.sizes[OTHER]:
+            mean = np.array(size.rows / size.keys)
+            place = size.place
+            took[place] = took.get(place, 0.0) + seconds.get(place, 0.0)
+            guessed[place] = guessed.get(place, 0.0) + size.keys * float(part.seconds(mean, run.evaluations))
+    if not took:
+        return 1.0
+    places = sorted(took)
+    ratios = [took[place] / guessed[place] for place in places]
+    return np.asarray(np.interp(np.log2(np.maximum(rows, 1.0)), np.array(places) + 0.5, ratios))
+
+
+def _first_guess(candidate: Candidate, *, batched: bool) -> _Guess:
+    """Seconds of one fit and its predictions."""
+    family, params = candidate.family, candidate.params
+    if family == "ets" and params.get("seasonal"):
+        family = "holt_winters"
+    if batched:
+        return _BATCHED.get(family, _BATCHED_ESTIMATOR)
+    constant, slope = _FITS.get(family) or _estimator_guess(family, params)
+    estimator = params.get("estimator")
+    if family == "lag_regression" and isinstance(estimator, str):
+        settings = params.get("params")
+        theirs = _estimator_guess(estimator, settings if isinstance(settings, Mapping) else {})
+        return constant + theirs[0], slope + theirs[1]
+    return constant, slope
+
+
+def _estimator_guess(path: str, params: Mapping[str, Any]) -> _Guess:
+    name = path.rpartition(".")[2]
+    for part, (count, default, guess) in _REPEATED.items():
+        if name.startswith(part):
+            rounds = params.get(count, default)
+            times = rounds if isinstance(rounds, int) else default
+            return times * guess[0], times * guess[1]
+    if "ensemble" in path or "neural" in path:
+        return _ENSEMBLE
+    return next((guess for part, guess in _ESTIMATORS.items() if name.startswith(part)), _ESTIMATOR)

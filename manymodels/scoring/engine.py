@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from manymodels.artifacts.trust import Trust
 from manymodels.compute.executor import open_executor
+from manymodels.compute.here import is_small, may_run_here, small_words
 from manymodels.exceptions import (
     DataError,
     ManyModelsError,
@@ -43,6 +44,7 @@ from manymodels.registry.drivers import Driver
 from manymodels.registry.versions import other_versions
 from manymodels.scoring.assemble import OUR_COLUMNS, prediction_fields
 from manymodels.scoring.batch import ScoreSettings
+from manymodels.scoring.costs import unit_rows, unit_seconds
 from manymodels.scoring.inputs import ScoreInputs, open_inputs
 from manymodels.scoring.levels import Sums, reconcile
 from manymodels.scoring.parts import ScoreReceipt, finished_parts
@@ -58,8 +60,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ScoreRequest", "ScoreResult", "score"]
 
-_SECONDS_A_KEY = 2e-3
-_SECONDS_A_ROW = 2e-6
 _HASHED_ROWS = 65_536
 
 
@@ -172,13 +172,16 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     work = replace(work, plan=plan, staging=staging.parts)
     try:
         batches = staging.batches() if resumed else None
+        seconds = unit_seconds(units, work.score, settings.fit)
         warm = partial(
             warm_worker,
             settings.fit,
             isolated=settings.isolated,
             batched=settings.job.training.isolation != "process",
         )
-        receipts, startup = _fan_out(job, score_id, units, batches, work, staging, progress, registry, warm)
+        receipts, startup = _fan_out(
+            job, score_id, units, seconds, batches, work, staging, progress, registry, warm
+        )
         sink = Sink(request.output, staging)
         if sum_levels(job):
             progress.say("reconciling with the sums above the keys")
@@ -393,6 +396,7 @@ def _fan_out(
     job: Job,
     score_id: str,
     units: pa.Table,
+    seconds: npt.NDArray[np.float64],
     batches: list[npt.NDArray[np.int64]] | None,
     work: ScoreWork,
     staging: Staging,
@@ -400,13 +404,18 @@ def _fan_out(
     registry: Registry,
     warm: Callable[[], None],
 ) -> tuple[list[ScoreReceipt], float]:
-    """Score the batches that have no part yet; ``batches`` is None where none was begun."""
+    """Score the batches that have no part yet; ``batches`` is None where none was begun, ``seconds`` what units will take."""
     receipts = {} if batches is None else finished_parts(staging.parts, work.plan)
     if batches is not None and len(receipts) == len(batches):
         return [receipts[number] for number in sorted(receipts)], 0.0
-    with open_executor(job.compute, storage_root=registry.storage.root, warm=warm) as executor:
+    small = may_run_here(
+        job.compute, job.training.isolation, isolated=work.isolated, own_code=work.score.code is not None
+    ) and is_small(float(seconds.sum()), float(seconds.max(initial=0.0)), job.compute.local_workers)
+    if small:
+        progress.say(small_words(float(seconds.sum())))
+    with open_executor(job.compute, storage_root=registry.storage.root, warm=warm, small=small) as executor:
         if batches is None:
-            batches = _packed(units, work, executor.workers)
+            batches = _packed(units, work, seconds, job.compute.local_workers if small else executor.workers)
             staging.begin(Claim(score_id, work.plan, Driver.here().to_json()), batches)
         left = [number for number in range(len(batches)) if number not in receipts]
         progress.begin("scoring", sum(len(batches[number]) for number in left))
@@ -431,12 +440,14 @@ def _fan_out(
         return [receipts[number] for number in sorted(receipts)], executor.startup_seconds
 
 
-def _packed(units: pa.Table, work: ScoreWork, workers: int) -> list[npt.NDArray[np.int64]]:
+def _packed(
+    units: pa.Table, work: ScoreWork, seconds: npt.NDArray[np.float64], workers: int
+) -> list[npt.NDArray[np.int64]]:
     """Units by batch, numbered in the order of the keys, so that the output is sorted as a whole."""
-    rows = units.column("input_rows").fill_null(work.score.horizon).to_numpy().astype(np.float64)
+    rows = unit_rows(units, work.score)
     width = float((len(work.score.columns) + len(work.input_columns)) * VALUE_BYTES)
     packed = pack(
-        _SECONDS_A_KEY + _SECONDS_A_ROW * rows,
+        seconds,
         workers=workers,
         sizes=rows * width,
         room=work.memory / BATCH_SHARE,

@@ -8,7 +8,6 @@ every key, and its batch) and ``settings.json`` (what the fits need).
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
@@ -20,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from manymodels.compute.executor import Executor, open_executor
+from manymodels.compute.here import small_words
 from manymodels.compute.spec import ComputeSpec
 from manymodels.dataset.as_of import AsOf
 from manymodels.exceptions import (
@@ -41,6 +41,8 @@ from manymodels.redaction import redact
 from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, RunState
 from manymodels.training.allowance import Allowance
 from manymodels.training.decisions import decisions
+from manymodels.training.layout import lay_out
+from manymodels.training.meter import Meter
 from manymodels.training.outcomes import RunOutcomes
 from manymodels.training.parents import ParentLevel
 from manymodels.training.prepare import Prepared
@@ -92,9 +94,16 @@ def train(prepared: Prepared, progress: Progress, *, began: float | None = None)
         RunInterrupted: The user stopped it.
         RunError: It stopped; ``resume`` continues it.
     """
-    began = time.perf_counter() if began is None else began
-    script = write_script(prepared)
-    result = _execute(prepared.job, prepared.registry, script, progress, began)
+    now = time.perf_counter()
+    began = now if began is None else began
+    layout = lay_out(prepared)
+    meter = Meter(prepared.effort, now - began, layout.rung_guess)
+    script = write_script(prepared, layout)
+    if layout.estimate.here and prepared.job.compute.target == "local" and script.batches:
+        progress.say(small_words(layout.estimate.work))
+    result = _execute(
+        prepared.job, prepared.registry, script, progress, began, meter, small=layout.estimate.here
+    )
     changed = prepared.resolved.source.changed()
     if changed is not None:
         path, what = changed
@@ -152,9 +161,18 @@ def _differing(was: Any, now: Any) -> list[str]:
     return [field for field in was.keys() | now.keys() if was.get(field) != now.get(field)]
 
 
-def _execute(job: Job, registry: Registry, script: RunScript, progress: Progress, began: float) -> RunResult:
+def _execute(
+    job: Job,
+    registry: Registry,
+    script: RunScript,
+    progress: Progress,
+    began: float,
+    meter: Meter | None = None,
+    *,
+    small: bool = False,
+) -> RunResult:
     with RunOutcomes(registry.storage, script) as outcomes:
-        return _carry_out(job, registry, script, outcomes, progress, began)
+        return _carry_out(job, registry, script, outcomes, progress, began, meter, small=small)
 
 
 def _carry_out(
@@ -164,6 +182,9 @@ def _carry_out(
     outcomes: RunOutcomes,
     progress: Progress,
     began: float,
+    meter: Meter | None,
+    *,
+    small: bool,
 ) -> RunResult:
     run_id = script.run_id
     outcomes.load(registry.journalled(run_id))
@@ -175,8 +196,8 @@ def _carry_out(
                 _target(job, len(left)),
                 storage_root=registry.storage.root,
                 warm=partial(warm_worker, script.work),
+                small=small,
             ) as executor:
-                startup = executor.startup_seconds
                 if executor.dashboard:
                     progress.say(f"Dask dashboard: {executor.dashboard}")
                 progress.begin("training", sum(script.size(batch) for batch in left))
@@ -189,14 +210,21 @@ def _carry_out(
                     deadline=None if deadline is None else deadline - (time.perf_counter() - began),
                     beat=lambda: registry.touch(run_id),
                 ) as watch:
+                    opened = time.perf_counter()
                     seconds = job.selection.max_seconds
                     allowance = None
                     if seconds is not None:
                         allowance = Allowance(script, outcomes, seconds, executor.workers)
                     above = partial(_parents, job, registry, outcomes, run_id)
                     for stage in stages(registry.storage, script, left, outcomes, allowance, above):
-                        _fan_out(script, stage, executor, registry, outcomes, progress, watch)
-        result = _publish(job, registry, script, outcomes, began, startup)
+                        _fan_out(script, stage, executor, registry, outcomes, progress, watch, meter)
+                    fan_out = time.perf_counter() - opened
+                startup = executor.startup_seconds
+                if meter is not None:
+                    here = executor.name == "serial"
+                    # Where work began here, workers started meanwhile.
+                    meter.fanned_out(fan_out - startup * small, executor.workers, here=here)
+        result = _publish(job, registry, script, outcomes, began, startup, meter)
     except (KeyboardInterrupt, RunInterrupted) as stop:
         reason = stop.message if isinstance(stop, RunInterrupted) else _BY_USER
         _end(registry, run_id, "interrupted", reason)
@@ -241,8 +269,7 @@ def _target(job: Job, batches: int) -> ComputeSpec:
     spec = job.compute
     if spec.target != "local":
         return spec
-    wanted = spec.workers if isinstance(spec.workers, int) else os.cpu_count() or 1
-    return spec.model_copy(update={"workers": min(wanted, batches)})
+    return spec.model_copy(update={"workers": min(spec.local_workers, batches)})
 
 
 def _fan_out(
@@ -253,6 +280,7 @@ def _fan_out(
     outcomes: RunOutcomes,
     progress: Progress,
     watch: Watch,
+    meter: Meter | None,
 ) -> None:
     run_id = script.run_id
 
@@ -270,6 +298,8 @@ def _fan_out(
             receipt = replace(completion.value, attempt=completion.attempts)
             if registry.journal(receipt):
                 outcomes.add(receipt)
+                if meter is not None:
+                    meter.add(receipt, rung=outcomes.is_rung(receipt.batch))
                 if not outcomes.is_rung(receipt.batch):
                     progress.advance(receipt.outcomes.num_rows, receipt.states["failed"])
             if outcomes.stopped_early:
@@ -299,7 +329,13 @@ def _interrupts(watch: Watch) -> Iterator[None]:
 
 
 def _publish(
-    job: Job, registry: Registry, script: RunScript, outcomes: RunOutcomes, began: float, startup: float
+    job: Job,
+    registry: Registry,
+    script: RunScript,
+    outcomes: RunOutcomes,
+    began: float,
+    startup: float,
+    meter: Meter | None,
 ) -> RunResult:
     counts = outcomes.counts()
     total = script.plan.num_rows
@@ -325,6 +361,8 @@ def _publish(
             as_of=_seen_until(script),
         )
     seconds = time.perf_counter() - began - startup
+    if meter is not None and state == "completed":
+        meter.write(registry.storage, script.run_id, script.order(), total, seconds)
     promoted = registry.publish_run(
         script.run_id,
         state=state,

@@ -22,12 +22,12 @@ from manymodels.job.supervise import Blame, supervise
 from manymodels.models.contract import Family, FitSpec, FittedModel
 from manymodels.partitioning.memory import MemoryRows
 from manymodels.partitioning.packing import pack
-from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
+from manymodels.planning.costs import BYTES_PER_MODEL, Effort, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.records import KeyOutcome, State
 from manymodels.selection.spaces import configurations, has_spaces
 from manymodels.training.batch import BatchPayload, families_of
-from manymodels.training.prepare import fits_of
+from manymodels.training.prepare import effort_of
 from manymodels.training.rungs import RungTask, rung_tasks
 
 if TYPE_CHECKING:
@@ -147,9 +147,11 @@ def fit_in_memory(
             selection=job.selection,
         )
         payload = BatchPayload(settings, rows.manifest, partitions=rows, estimators=estimators)
-        plan = _plan(job, rows.manifest)
         # Here too: what is no candidate is refused before any fit.
         families = [family for _, family in families_of(payload)]
+        plan = _plan(
+            job, rows.manifest, effort_of(job, settings.candidates, families, own_code=bool(estimators))
+        )
         rungs = rung_tasks(job, rows.manifest)
         found = {
             outcome.key_id: outcome for outcome in _outcomes(job, plan, rungs, payload, compute, families)
@@ -182,7 +184,7 @@ def _metric(job: Job) -> str | None:
     return metric
 
 
-def _plan(job: Job, manifest: pa.Table) -> Plan:
+def _plan(job: Job, manifest: pa.Table, effort: Effort) -> Plan:
     import pyarrow as pa
 
     text = pa.string()
@@ -196,7 +198,6 @@ def _plan(job: Job, manifest: pa.Table) -> Plan:
         "failed_last": pa.bool_(),
     }
     past = pa.schema(list(columns.items())).empty_table()
-    families = [candidate.family for candidate in job.models]
     return make_plan(
         manifest,
         past,
@@ -205,7 +206,7 @@ def _plan(job: Job, manifest: pa.Table) -> Plan:
         min_rows=job.data.min_rows,
         scope=Scope(),
         ladder=bool(job.fallback),
-        seconds=estimate_seconds(manifest, past, families=families, fits=fits_of(job), job_hash=""),
+        seconds=estimate_seconds(manifest, past, effort, job_hash=""),
         bytes_per_model=BYTES_PER_MODEL,
     )
 

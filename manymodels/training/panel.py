@@ -20,6 +20,7 @@ from manymodels.evaluation.metrics import skill_scores
 from manymodels.evaluation.splits import NOTHING_HELD_OUT, holds_out
 from manymodels.job.settings import FitSettings
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
+from manymodels.models.contract import Floats
 from manymodels.records import Backtest
 from manymodels.selection.applicability import panel_applicable
 from manymodels.selection.panels import PanelChoice, Winners, fit_panel
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from manymodels.partitioning.store import Partitions
 
 __all__ = ["FittedPanel", "PanelModels", "train_panel", "trainers_of"]
+
+_ROWS_OF_A_KEY = 100  # as many rows take as long as what a key takes whatever its rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,7 @@ def train_panel(
     champions[each] = choice.metric[incumbents[each], each]
     judged = holds_out(settings.spec, settings.evaluation)
     left = np.ones(len(panel), dtype=bool)
+    parts = _parts(panel)
     models = []
     for won in choice.winners:
         places, count = won.places, len(won.places)
@@ -164,13 +168,13 @@ def train_panel(
             "baseline": pa.array(baselines, from_pandas=True),
             "skill": pa.array(skill_scores(values, baselines, perfect), from_pandas=True),
             "champion_metric": pa.array(champions[places], from_pandas=True),
-            "scores": _leaderboards(settings, choice, places, metric),
+            "scores": _leaderboards(settings, choice, places, metric, parts[places]),
             "reason": pa.repeat("" if metric is None or judged else NOTHING_HELD_OUT, count),
             "rows": panel.lengths[places],
             "cutoff": pa.array(cutoffs, mask=~known),
             "seed": seeds[places],
-            "fit_seconds": np.full(count, choice.seconds.sum()),
-            "seconds": np.full(count, (time.perf_counter() - began) / len(panel)),
+            "fit_seconds": choice.seconds.sum() * parts[places],
+            "seconds": (time.perf_counter() - began) / len(panel) * parts[places],
             "traits": pa.array([traits[place] for place in places.tolist()], pa.list_(pa.float64())),
         }
         backtests = tuple(_kept(settings, choice, won, panel))
@@ -252,8 +256,14 @@ def _cutoffs(panel: Panel, time: str | None, places: Ints) -> tuple[Ints, npt.ND
     return last, last != np.iinfo(np.int64).min
 
 
+def _parts(panel: Panel) -> Floats:
+    """What a key has of the panel's time, relative to the average key: by its rows, and something for being a key."""
+    weights = panel.lengths + _ROWS_OF_A_KEY
+    return np.asarray(weights / weights.mean())
+
+
 def _leaderboards(
-    settings: FitSettings, choice: PanelChoice, places: Ints, metric: Metric | None
+    settings: FitSettings, choice: PanelChoice, places: Ints, metric: Metric | None, parts: Floats
 ) -> pa.ListArray:
     """Every candidate that was tried on each key, best first, as ``OUTCOME_COLUMNS`` has them."""
     import pyarrow as pa
@@ -267,7 +277,7 @@ def _leaderboards(
         [
             names.take(pa.array(order[listed])),
             pa.array(np.take_along_axis(values, order, axis=1)[listed], from_pandas=True),
-            pa.array(choice.seconds[order[listed]]),
+            pa.array((choice.seconds[order] * parts[:, None])[listed]),
             pa.repeat("", int(listed.sum())),
         ],
         names=["candidate", "metric", "seconds", "error"],

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from manymodels.dataset.files import overlap
-from manymodels.exceptions import DataError, UsageError
+from manymodels.exceptions import DataError, NotFoundError, StoreError, UsageError
 from manymodels.job.job import Job
-from manymodels.job.resolve import Resolved, resolve
+from manymodels.job.resolve import Resolved, importable, resolve
+from manymodels.models.contract import Family
+from manymodels.models.spec import CandidateSpec
 from manymodels.monitoring.reports import listed_keys
 from manymodels.partitioning.listing import chosen_keys
-from manymodels.planning.costs import BYTES_PER_MODEL, estimate_seconds
+from manymodels.planning.costs import BYTES_PER_MODEL, Candidate, Effort, estimate_seconds
 from manymodels.planning.plan import Plan, Scope, make_plan
+from manymodels.planning.receipts import RunCosts, costs_path, read_costs
 from manymodels.registry import Registry
 from manymodels.storage import Storage
 from manymodels.training.incumbents import Incumbents, incumbents_of
 from manymodels.training.learning import earlier_runs
 
-__all__ = ["Prepared", "Selection", "fits_of", "prepare"]
+__all__ = ["Prepared", "Selection", "effort_of", "prepare"]
+
+_LEARN_FROM = 5  # runs
 
 
 @dataclass(frozen=True)
@@ -47,18 +54,26 @@ class Prepared:
         registry: Of the job's store.
         resolved: The job's data, split, and what its fits need.
         plan: What a run would do with every key.
+        effort: What it would do with every key that trains.
+        past: What the newest runs took, newest first.
+        isolated: Whether models run in the child process.
         known_levels: Levels that have a version already (``pooled``, ``naive``, …).
         incumbents: What the keys' champions are of; None where it does not matter, or nothing trains.
         earlier: What earlier runs tell of the run's candidates (``training.learning``); None where nothing is learned.
+        seconds: What it took to prepare, but for the split.
     """
 
     job: Job
     registry: Registry
     resolved: Resolved
     plan: Plan
+    effort: Effort
+    past: tuple[RunCosts, ...]
+    isolated: bool
     known_levels: frozenset[str]
     incumbents: Incumbents | None = None
     earlier: Any = None
+    seconds: float = 0.0
 
 
 def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> Prepared:
@@ -76,6 +91,7 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
     """
     import pyarrow.compute as pc
 
+    began = time.perf_counter()
     _refuse_store_in_input(job)
     registry = Registry.open(job.store, create=True)
     resolved = resolve(job, frame, registry.storage)
@@ -86,6 +102,8 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
     rungs = history.filter(pc.invert(of_keys))
     known = rungs.filter(pc.is_valid(rungs.column("version"))).column("level").to_pylist()
     keys = history.filter(of_keys) if rungs.num_rows else history
+    effort = effort_of(job, resolved.candidates, resolved.families, own_code=bool(resolved.modules))
+    past = _past(registry, job.name)
     plan = make_plan(
         manifest,
         keys,
@@ -94,24 +112,51 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
         min_rows=job.data.min_rows,
         scope=scope,
         ladder=bool(job.fallback),
-        seconds=estimate_seconds(
-            manifest,
-            keys,
-            families=[candidate.family for candidate in resolved.candidates],
-            fits=fits_of(job) * _share_tried(job, resolved),
-            job_hash=resolved.job_hash,
-        ),
+        seconds=estimate_seconds(manifest, keys, effort, past, job_hash=resolved.job_hash),
         bytes_per_model=registry.bytes_per_model(job.name) or BYTES_PER_MODEL,
     )
     incumbents = incumbents_of(job, registry, resolved) if len(plan.training) else None
     earlier = earlier_runs(registry, job, resolved) if job.selection.learn else None
-    return Prepared(job, registry, resolved, plan, frozenset(known), incumbents, earlier)
+    return Prepared(
+        job=job,
+        registry=registry,
+        resolved=resolved,
+        plan=plan,
+        effort=effort,
+        past=past,
+        isolated=_isolated(job, resolved, incumbents),
+        known_levels=frozenset(known),
+        incumbents=incumbents,
+        earlier=earlier,
+        seconds=time.perf_counter() - began - resolved.split_seconds,
+    )
 
 
-def _share_tried(job: Job, resolved: Resolved) -> float:
-    """The share of the run's configurations that a key tries, as far as that is known before."""
-    everything = len(resolved.candidates)
-    return min(job.selection.max_trials or everything, everything) / everything
+def _isolated(job: Job, resolved: Resolved, incumbents: Incumbents | None) -> bool:
+    """Whether models run in the child process: the candidates, and what champions are of beside them."""
+    from manymodels.models.families import build
+
+    isolation = job.training.isolation
+    with importable(job.folder):
+        others = [] if incumbents is None else [build(other, job.task) for other in incumbents.others]
+    isolated = any(family.isolated for family in [*resolved.families, *others])
+    return isolation == "process" or (isolation == "auto" and isolated)
+
+
+def _past(registry: Registry, model_set: str) -> tuple[RunCosts, ...]:
+    """What the newest runs took. It is advice: what is not there, or cannot be read, is passed over."""
+    found: list[RunCosts] = []
+    try:
+        runs = registry.runs(model_set, limit=4 * _LEARN_FROM)
+    except NotFoundError:  # the first run
+        return ()
+    for run in runs:
+        if run.published and run.counts.get("trained") and len(found) < _LEARN_FROM:
+            with suppress(NotFoundError, StoreError):
+                costs = read_costs(registry.storage.read(costs_path(run.id)))
+                if costs is not None:
+                    found.append(costs)
+    return tuple(found)
 
 
 def _refuse_store_in_input(job: Job) -> None:
@@ -153,10 +198,30 @@ def _scope(job: Job, resolved: Resolved, registry: Registry, selection: Selectio
     )
 
 
-def fits_of(job: Job) -> int:
-    """Fits of one candidate on one key: for the evaluation, and the refit."""
+def effort_of(
+    job: Job, candidates: Sequence[CandidateSpec], families: Sequence[Family], *, own_code: bool
+) -> Effort:
+    """What a job does with every key that trains.
+
+    Args:
+        job: The job.
+        candidates: What is tried on a key.
+        families: Theirs, in the same order.
+        own_code: Whether the job has modules of its own: those are imported in the child only, key by key.
+    """
+    from manymodels.models.batched.trainers import all_batched
+
     if job.task == "forecast":
-        return -(-job.evaluation.backtest.windows // job.evaluation.cadence(job.task)) + 1
-    if job.evaluation.folds is not None:
-        return job.evaluation.folds + 1
-    return 2 if job.evaluation.holdout and job.task != "anomaly" else 1
+        evaluations = -(-job.evaluation.backtest.windows // job.evaluation.cadence(job.task))
+    elif job.evaluation.folds is not None:
+        evaluations = job.evaluation.folds
+    else:
+        evaluations = int(bool(job.evaluation.holdout) and job.task != "anomaly")
+    batched = not own_code and job.training.isolation != "process"
+    return Effort(
+        candidates=tuple(Candidate(each.name, each.family, each.params) for each in candidates),
+        evaluations=evaluations,
+        batched=batched and all_batched(families),
+        trials=job.selection.max_trials,
+        max_rows=None if job.training.max_rows is None else job.training.max_rows.rows,
+    )

@@ -29,20 +29,18 @@ from manymodels.job.settings import (
     load_settings,
     write_settings,
 )
-from manymodels.job.sums import SumLevel, members_of, sum_levels, sum_name, sum_rows, sum_spec
+from manymodels.job.sums import SumLevel, sum_spec
 from manymodels.partitioning.listing import registered_keys
-from manymodels.partitioning.packing import pack
 from manymodels.partitioning.store import PartitionStore
-from manymodels.planning.memory import BATCH_SHARE, VALUE_BYTES
 from manymodels.records import BatchTask, Key
 from manymodels.registry import RunRecord
 from manymodels.storage import Storage
 from manymodels.training.batch import INCUMBENT, SECONDS
-from manymodels.training.learning import pilot, tried_all, write_experience
+from manymodels.training.layout import Layout, workers_of
+from manymodels.training.learning import write_experience
 from manymodels.training.outcome_table import parquet_bytes, read_parquet
 from manymodels.training.prepare import Prepared
 from manymodels.training.rungs import RungTask, rung_tasks
-from manymodels.training.scouts import scouts
 from manymodels.training.worker import WorkSettings
 
 if TYPE_CHECKING:
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["RunScript", "load_script", "write_script"]
 
 _SETTLED = {"reuse": "reused", "fallback": "fallback", "skip": "skipped"}
-_CLUSTER = 64  # workers that batches are cut for on a scheduler somewhere: how many it has is known later, and may change
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ class RunScript:
         The scouts, then longest first as packed. The rungs of the ladder take a while too: they come when the longest keys are
         under way, lest they begin when everybody else is done.
         """
-        first = min(self.key_batches, workers_of(self.job))
+        first = min(self.key_batches, workers_of(self.job.compute))
         return [*range(first), *range(self.key_batches, self.batches), *range(first, self.key_batches)]
 
     def size(self, batch: int) -> int:
@@ -188,8 +185,12 @@ class RunScript:
         return BatchTask(self.run_id, batch, level.manifest(), work)
 
 
-def write_script(prepared: Prepared) -> RunScript:
+def write_script(prepared: Prepared, layout: Layout) -> RunScript:
     """Register a run and write down what it does.
+
+    Args:
+        prepared: The job, its data and the plan.
+        layout: Its batches.
 
     Raises:
         StoreError: The store could not be written.
@@ -199,14 +200,12 @@ def write_script(prepared: Prepared) -> RunScript:
 
     from manymodels.evaluation.metrics import resolve_metric
     from manymodels.job.resolve import importable
-    from manymodels.models.families import build
 
     job, resolved, registry = prepared.job, prepared.resolved, prepared.registry
     plan = prepared.plan
     training = plan.training
-    packed, pilot_batches = _packed(prepared, training)
     batch = np.full(len(plan.table), -1, dtype=np.int64)
-    for number, places in enumerate(packed):
+    for number, places in enumerate(layout.batches):
         batch[training[places]] = number
     action = plan.table["action"].cat
     states = pa.array([_SETTLED.get(name) for name in action.categories], pa.string())
@@ -222,17 +221,10 @@ def write_script(prepared: Prepared) -> RunScript:
         table = table.append_column(INCUMBENT, prepared.incumbents.names)
     if job.selection.max_seconds is not None:
         table = table.append_column(SECONDS, pa.array(plan.table["seconds"].to_numpy()))
-    every = rung_tasks(job, resolved.store.manifest)
-    due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
-    rungs = tuple(every) if due else ()
-    sums = _sums(prepared)
-    fit_sums = len(training) > 0 or any(level.name not in prepared.known_levels for level in sums)
+    rungs, sums = layout.rungs, layout.sums
     code, archive = (None, None) if not resolved.modules else snapshot(resolved.modules, job.folder)
     with importable(job.folder):
         higher = resolved.metric is not None and resolve_metric(resolved.metric, job.task).higher_is_better
-        others = () if prepared.incumbents is None else prepared.incumbents.others
-        families = [*resolved.families, *(build(other, job.task) for other in others)]
-    isolation = job.training.isolation
     settings = RunSettings(
         job=job,
         store=resolved.store,
@@ -248,16 +240,16 @@ def write_script(prepared: Prepared) -> RunScript:
             max_rows=RowLimit.of(job),
             min_gain=job.promotion.min_gain,
             selection=job.selection,
-            champions=others,
+            champions=() if prepared.incumbents is None else prepared.incumbents.others,
             parent=None if job.hierarchy is None else job.hierarchy.parent,
         ),
-        isolated=isolation == "process" or (isolation == "auto" and any(f.isolated for f in families)),
+        isolated=prepared.isolated,
         higher_is_better=higher,
-        key_batches=len(packed),
+        key_batches=len(layout.batches),
         rungs=bool(rungs),
-        pilot_batches=pilot_batches,
+        pilot_batches=layout.pilot_batches,
         sums=sums,
-        fit_sums=fit_sums,
+        fit_sums=layout.fit_sums,
     )
 
     def with_code(run_id: str) -> RunSettings:
@@ -281,8 +273,8 @@ def write_script(prepared: Prepared) -> RunScript:
         code_hash=resolved.code_hash,
         libraries=resolved.libraries,
         dataset=resolved.store.fingerprint,
-        keys=_registered_keys(resolved.store, rungs, sums if fit_sums else ()),
-        batches=len(packed) + len(rungs) + (len(sums) if fit_sums else 0),
+        keys=_registered_keys(resolved.store, rungs, sums if layout.fit_sums else ()),
+        batches=len(layout.batches) + len(rungs) + (len(sums) if layout.fit_sums else 0),
         archive=code or "",
         write=write,
     )
@@ -328,19 +320,6 @@ def _script(record: RunRecord, settings: RunSettings, plan: pa.Table) -> RunScri
     return RunScript(record.id, settings, plan, work, rungs)
 
 
-def _sums(prepared: Prepared) -> tuple[SumLevel, ...]:
-    """The levels whose sums are forecast, their rows made and split."""
-    job, resolved = prepared.job, prepared.resolved
-    keys, storage = resolved.store, prepared.registry.storage
-    found = []
-    for columns in sum_levels(job):
-        owners, _ = members_of(keys, columns)
-        rows = sum_rows(job, resolved.spec, columns, keys, owners, keys, storage, target=True)
-        if rows is not None:
-            found.append(SumLevel(sum_name(columns), tuple(columns), rows))
-    return tuple(found)
-
-
 def _registered_keys(
     store: PartitionStore, rungs: tuple[RungTask, ...], sums: tuple[SumLevel, ...]
 ) -> pa.Table:
@@ -364,46 +343,3 @@ def _registered_keys(
 def _level_display(key: Key) -> str:
     values = ", ".join(str(value) for value in key.values)
     return f"{key.level}({values})" if values else key.level
-
-
-def _packed(prepared: Prepared, training: npt.NDArray[np.int64]) -> tuple[list[npt.NDArray[np.int64]], int]:
-    """Places in ``training`` by batch: the scouts, the pilot, then the others, longest first; and the pilot's batches."""
-    job, manifest = prepared.job, prepared.resolved.store.manifest
-    ahead = scouts(manifest, training, job.training.seed)
-    first = [ahead] if len(ahead) else []
-    pilot_batches = 0
-    if prepared.earlier is not None:
-        known = tried_all(prepared.earlier, len(prepared.resolved.candidates))
-        sample = pilot(manifest, training, job, scouts=ahead, known=known)
-        if sample is not None:
-            first += _cut(prepared, training, sample)
-            ahead = np.union1d(ahead, sample)
-            pilot_batches = len(first)
-    others = np.setdiff1d(np.arange(len(training)), ahead)
-    return [*first, *_cut(prepared, training, others)], pilot_batches
-
-
-def _cut(
-    prepared: Prepared, training: npt.NDArray[np.int64], places: npt.NDArray[np.int64]
-) -> list[npt.NDArray[np.int64]]:
-    """Some of the places in ``training`` by batch, longest first."""
-    job, table = prepared.job, prepared.plan.table
-    packed = pack(
-        table["seconds"].to_numpy()[training[places]],
-        workers=workers_of(job),
-        sizes=table["rows"].to_numpy()[training[places]]
-        * float(len(prepared.resolved.roles.columns) * VALUE_BYTES),
-        room=job.training.memory / BATCH_SHARE,
-    )
-    return [places[some] for some in packed]
-
-
-def workers_of(job: Job) -> int:
-    """Workers that a job's batches are cut for."""
-    import os
-
-    if job.compute.target == "serial":
-        return 1
-    if job.compute.target == "dask":
-        return _CLUSTER
-    return job.compute.workers if isinstance(job.compute.workers, int) else os.cpu_count() or 1

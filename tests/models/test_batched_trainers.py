@@ -9,6 +9,8 @@ from manymodels.models.spec import CandidateSpec, Task
 ESTIMATORS: list[tuple[str, Task]] = [
     ("sklearn.linear_model.Ridge", "regression"),
     ("sklearn.linear_model.Lasso", "regression"),
+    ("sklearn.linear_model.LogisticRegression", "classification"),
+    ("sklearn.linear_model.SGDClassifier", "classification"),
     ("sklearn.ensemble.RandomForestRegressor", "regression"),
     ("sklearn.covariance.EllipticEnvelope", "anomaly"),
 ]
@@ -28,5 +30,5 @@ def test_where_a_trainer_is_defined_is_known_without_building_the_family(family:
 
 
 def test_nobodys_trainer_is_guessed_for_what_has_none() -> None:
-    for family, task in (ESTIMATORS[2], ESTIMATORS[3], ("module:Mine", "regression")):
+    for family, task in (ESTIMATORS[-2], ESTIMATORS[-1], ("module:Mine", "regression")):
         assert trainer_module(CandidateSpec(name="one", family=family), task) is None

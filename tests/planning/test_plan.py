@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from manymodels.planning.costs import estimate_seconds
 from manymodels.planning.plan import REASONS, Plan, Scope, make_plan
 
 JOB, CODE = "job-1", "code-1"
@@ -136,24 +135,3 @@ def test_every_reason_is_explained() -> None:
     keys = manifest(b={"rows": 1})
     counts = planned(keys, past).counts()
     assert {reason for group in counts.values() for reason in group} <= set(REASONS)
-
-
-def test_a_first_run_is_guessed_from_rows_and_families() -> None:
-    keys = manifest(a={"rows": 1000})
-    cheap = estimate_seconds(keys, history(), families=["mean"], fits=2, job_hash=JOB)
-    dear = estimate_seconds(keys, history(), families=["mean", "sarimax"], fits=2, job_hash=JOB)
-    assert (dear > cheap).all()
-    assert dear[0] > dear[1]
-
-
-def test_a_second_run_costs_what_the_first_one_took() -> None:
-    past = history({"key_id": "a", "seconds": 3.0}, {"key_id": "b", "seconds": 1.0})
-    cost = estimate_seconds(manifest(d={"rows": 200}), past, families=["mean"], fits=2, job_hash=JOB)
-    assert cost[:2].tolist() == [3.0, 1.0]
-    assert cost[2] == pytest.approx(2.0)  # the median seconds a row of the keys that are known
-    assert cost[3] == pytest.approx(4.0)
-
-
-def test_costs_of_another_job_do_not_count() -> None:
-    past = history({"key_id": "a", "seconds": 1000.0, "job_hash": "job-0"})
-    assert estimate_seconds(manifest(), past, families=["mean"], fits=2, job_hash=JOB)[0] < 1

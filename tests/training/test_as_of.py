@@ -14,6 +14,7 @@ import manymodels as mm
 from manymodels.exceptions import JobError
 from manymodels.progress import NoProgress
 from manymodels.training.engine import resume
+from manymodels.training.layout import lay_out
 from manymodels.training.prepare import prepare
 from manymodels.training.replay import replay_key
 from manymodels.training.script import write_script
@@ -108,7 +109,7 @@ def test_newer_rows_are_scored_whatever_the_job_is_as_of(tmp_path: Path) -> None
 def test_a_resumed_run_sees_the_rows_that_it_was_started_with(tmp_path: Path) -> None:
     dated = job(tmp_path, data={"as_of": "2024-02-10", "window": "10d"})
     prepared = prepare(dated, sales())
-    script = write_script(prepared)
+    script = write_script(prepared, lay_out(prepared))
     prepared.registry.end_run(script.run_id, "interrupted", "the test stopped it")
     resume(script.run_id, mm.Registry(tmp_path / "store"), NoProgress())
     run = mm.train(dated, sales(), progress=False)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +131,7 @@ class ModelColumns(ABC):
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def take(self, places: npt.NDArray[Any]) -> ModelColumns:
+    def take(self, places: npt.NDArray[Any]) -> Self:
         """Some of the models, in this order."""
         return replace(self, table=self.table.take(pa.array(places)), seeds=self.seeds[places])
 

@@ -24,14 +24,13 @@ from manymodels.models.batched.contract import (
 from manymodels.models.batched.design import Encoders, by_key, fit_encoders, padded
 from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.spec import CandidateSpec, Task
+from manymodels.models.tabular.conditioning import WORST, condition
 
 if TYPE_CHECKING:  # to predict with coefficients takes no scikit-learn, which takes a second to import
     from manymodels.models.tabular.family import SklearnFamily, Template
     from manymodels.models.tabular.model import TabularModel
-__all__ = ["BatchedLinear", "LinearModels", "encoder_columns", "encoders_of"]
 
-_WORST = 1e7
-"""Condition of the equations beyond which 1e-9 is not promised; such keys are fitted one by one."""
+__all__ = ["BatchedLinear", "LinearModels", "encoder_columns", "encoders_of", "template_of"]
 
 _BLOCK = 32_768
 """Rows that are worked on at a time: their matrices stay in the processor's cache, which halves the time."""
@@ -69,7 +68,7 @@ class LinearModels(ModelColumns):
 
         encoder, own = encoders_of(self.take(np.array([place]))).one(0)
         shared = self.shared
-        template = _template(shared["family"], json.dumps(shared["params"]), shared["task"])
+        template = template_of(shared["family"], json.dumps(shared["params"]), shared["task"])
         estimator = template.new(int(self.seeds[place]))
         estimator.coef_ = self.numbers("coef")[place][own]
         estimator.intercept_ = float(self.numbers("intercept")[place])
@@ -232,7 +231,7 @@ def solve(
     size = diagonal.sum(axis=1)  # at least the largest eigenvalue
     if alpha:
         diagonal += alpha
-        doubtful = np.flatnonzero((size + alpha) / alpha > _WORST)
+        doubtful = np.flatnonzero((size + alpha) / alpha > WORST)
     else:
         still = diagonal <= 1e-20 * np.maximum(size, 1.0)[:, None]
         diagonal[still] = 1.0
@@ -241,20 +240,10 @@ def solve(
     solved = np.asarray(np.isfinite(gram.reshape(keys, (width + 1) ** 2)).all(axis=1))
     system[~solved] = np.eye(width)
     checked = doubtful[solved[doubtful]]
-    solved[checked] = _condition(system[checked]) <= _WORST
+    solved[checked] = condition(system[checked]) <= WORST
     system[~solved] = np.eye(width)
     coef = np.linalg.solve(system, right[:, :, None])[:, :, 0] if width else np.zeros((keys, 0))
     return coef, mean[:, width] - np.einsum("ki,ki->k", coef, mean[:, :width]), solved
-
-
-def _condition(systems: Floats) -> Floats:
-    """Condition numbers of symmetric matrices with their diagonals scaled to one."""
-    if systems.size == 0:
-        return np.ones(len(systems))
-    root = np.sqrt(np.einsum("kii->ki", systems))
-    values = np.linalg.eigvalsh(systems / (root[:, :, None] * root[:, None, :]))
-    found: Floats = values[:, -1] / np.maximum(values[:, 0], np.finfo(np.float64).tiny)
-    return found
 
 
 def _learnable(panel: Panel, spec: FitSpec) -> Ints:
@@ -298,7 +287,8 @@ def _lists(values: npt.NDArray[Any]) -> pa.Array:
 
 
 @lru_cache(maxsize=64)
-def _template(family: str, params: str, task: Task) -> Template:
+def template_of(family: str, params: str, task: Task) -> Template:
+    """The unfitted estimator of a candidate; ``params`` is JSON."""
     from manymodels.models.tabular.family import Template, estimator_maker
 
     candidate = CandidateSpec(name=family, family=family, params=json.loads(params))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +14,7 @@ from manymodels.models.contract import Family
 from manymodels.models.families import FAMILIES
 from manymodels.models.spec import CandidateSpec, Task
 
-__all__ = ["columns_of", "trainer_module", "trainer_of"]
+__all__ = ["all_batched", "columns_of", "trainer_module", "trainer_of"]
 
 _HERE = "manymodels.models.batched"
 _FORECAST = "manymodels.models.forecast"
@@ -25,7 +25,6 @@ _TRAINERS: dict[str, str] = {
     f"{_FORECAST}.simple:Naive": f"{_HERE}.simple:BatchedLastSeason.naive",
     f"{_FORECAST}.simple:SeasonalNaive": f"{_HERE}.simple:BatchedLastSeason.seasonal",
     f"{_FORECAST}.simple:Drift": f"{_HERE}.simple:BatchedDrift.of",
-    "manymodels.models.tabular.family:SklearnFamily": f"{_HERE}.linear:BatchedLinear.of",
     f"{_FORECAST}.ets:Ets": f"{_HERE}.smoothing:BatchedEts",
     f"{_FORECAST}.ets:HoltWinters": f"{_HERE}.smoothing:BatchedEts",
     f"{_FORECAST}.theta:Theta": f"{_HERE}.smoothing:BatchedTheta",
@@ -37,11 +36,21 @@ _TRAINERS: dict[str, str] = {
 }
 """Class of a family to what makes its batched trainer, or None where these parameters have none."""
 
+_ESTIMATORS: dict[str, str] = {
+    "regression": f"{_HERE}.linear:BatchedLinear.of",
+    "ranking": f"{_HERE}.linear:BatchedLinear.of",
+    "classification": f"{_HERE}.logistic:BatchedLogistic.of",
+}
+"""Task to the same, for estimators of scikit-learn."""
+
+_SKLEARN = "manymodels.models.tabular.family:SklearnFamily"
+
 _SCHEMAS: dict[str, str] = {
     "mean/1": f"{_HERE}.simple:Means",
     "last_season/1": f"{_HERE}.simple:LastSeasons",
     "drift/1": f"{_HERE}.simple:Drifts",
     "linear/1": f"{_HERE}.linear:LinearModels",
+    "logistic/1": f"{_HERE}.logistic:LogisticModels",
     "smoothing/1": f"{_HERE}.smoothing:Smoothings",
     "theta/1": f"{_HERE}.smoothing:Thetas",
     "croston/1": f"{_HERE}.intermittent:Intervals",
@@ -60,10 +69,16 @@ def trainer_of(family: Family) -> BatchedTrainer | None:
 
     The class must be the very one: a subclass may do anything, and is fitted one by one.
     """
-    kind = type(family)
-    place = _TRAINERS.get(f"{kind.__module__}:{kind.__qualname__}")
+    location = f"{type(family).__module__}:{type(family).__qualname__}"
+    task = getattr(family, "task", "")
+    place = _ESTIMATORS.get(task) if location == _SKLEARN else _TRAINERS.get(location)
     made: BatchedTrainer | None = None if place is None else _found(place)(family)
     return made
+
+
+def all_batched(families: Iterable[Family]) -> bool:
+    """Whether each of the families has a batched trainer."""
+    return all(trainer_of(family) is not None for family in families)
 
 
 def trainer_module(candidate: CandidateSpec, task: Task) -> str | None:
@@ -72,10 +87,10 @@ def trainer_module(candidate: CandidateSpec, task: Task) -> str | None:
     Nothing is imported to find out.
     """
     family = candidate.family
-    location = FAMILIES[family].location if family in FAMILIES else ""
-    if family.startswith("sklearn.linear_model.") and task in ("regression", "ranking", "classification"):
-        location = "manymodels.models.tabular.family:SklearnFamily"
-    place = _TRAINERS.get(location)
+    if family.startswith("sklearn.linear_model."):
+        place = _ESTIMATORS.get(task)
+    else:
+        place = _TRAINERS.get(FAMILIES[family].location) if family in FAMILIES else None
     return None if place is None else place.partition(":")[0]
 
 

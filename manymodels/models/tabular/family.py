@@ -19,6 +19,7 @@ from manymodels.models.contract import FitSpec, FittedModel, Floats
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.models.tabular.constant import ConstantModel
 from manymodels.models.tabular.estimators import build_estimator
+from manymodels.models.tabular.logistic import logistic_of, polish
 from manymodels.models.tabular.model import TabularModel
 from manymodels.models.tabular.preprocessing import Needs, fit_encoder
 from manymodels.models.tabular.targets import Labelled, labelled
@@ -122,6 +123,9 @@ class SklearnFamily:
         self.library = re.split("[.:]", candidate.family)[0]
         self.coded = make is None
         self.template = Template.of(make or estimator_maker(candidate, task), as_given=as_given)
+        self.logistic = logistic_of(self.template.make(), candidate.params.keys()) if self.coded else None
+        if self.logistic is not None:
+            self.revision = 2  # taken on to the minimum
 
     @classmethod
     def of_estimator(cls, candidate: CandidateSpec, task: Task, content: bytes) -> SklearnFamily:
@@ -168,6 +172,8 @@ class SklearnFamily:
             arguments[self.template.weight] = known.weights
         with fitting(matrix) as notes:
             estimator.fit(matrix, target, **arguments)
+        if self.logistic is not None:
+            polish(estimator, self.logistic, matrix, target, known.weights)
         if known.weights is not None and self.template.weight is None:
             notes.append(f"{self.name} takes no sample weights")
         return TabularModel(

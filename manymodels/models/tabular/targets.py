@@ -13,7 +13,7 @@ from manymodels.models.contract import FitSpec, Floats
 from manymodels.models.tabular.columns import codes
 from manymodels.records import Rows
 
-__all__ = ["Labelled", "labelled"]
+__all__ = ["Labelled", "class_codes", "labelled"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def labelled(rows: Rows, spec: FitSpec) -> Labelled:
     classes = spec.classes
     target: npt.NDArray[Any]
     if spec.task == "classification":
-        target, classes = _class_places(rows, column, spec.classes)
+        target, classes = class_codes(rows, column, spec.classes)
         known = target >= 0
     else:
         target = _numbers(rows, column)
@@ -82,9 +82,14 @@ def _numbers(rows: Rows, column: str) -> Floats:
         raise ModelError(f"column {column!r}: numbers were expected ({error})") from None
 
 
-def _class_places(
+def class_codes(
     rows: Rows, column: str, classes: tuple[Any, ...]
 ) -> tuple[npt.NDArray[np.intp], tuple[Any, ...]]:
+    """The places of a column's values among the classes, -1 for a missing one; and the classes, the column's if none are given.
+
+    Raises:
+        ModelError: A value is none of the classes.
+    """
     found, values = codes(rows, column)
     if not classes:
         classes = tuple(values[code] for code in np.unique(found[found >= 0]))

@@ -1,0 +1,121 @@
+"""Small work in this process; workers take over when it turns out to be more than that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Self, TypeVar
+
+from manymodels.compute.executor import Completion, Executor, nothing
+from manymodels.compute.serial import SerialExecutor
+from manymodels.compute.spec import ComputeSpec
+
+__all__ = ["START_SECONDS", "HereFirst", "is_small", "may_run_here", "small_words"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+START_SECONDS = 1.6
+"""What it takes to start local workers and have them import the product, on the machine of the first guesses."""
+
+_PATIENCE = 3 * START_SECONDS  # a child process has started within it
+
+
+def may_run_here(spec: ComputeSpec, isolation: str, *, isolated: bool, own_code: bool) -> bool:
+    """Whether this process may do the work of local workers: what is held in check there is so here.
+
+    Code that is not the product's is in a child process either way. Where the job wants no child, or limits the workers'
+    memory, that code stays in the workers.
+
+    Args:
+        spec: The job's ``compute`` section.
+        isolation: The job's ``training.isolation``.
+        isolated: Whether models run in the child.
+        own_code: Whether the job has modules of its own.
+    """
+    contained = isolated or (isolation != "none" and not own_code)
+    return spec.target == "local" and spec.workers == "auto" and spec.memory == "auto" and contained
+
+
+def is_small(seconds: float, longest: float, workers: int) -> bool:
+    """Whether this process is done with work before workers that are yet to start would be.
+
+    Args:
+        seconds: Of work, in one process.
+        longest: Of the part that cannot be shared.
+        workers: That would share it.
+    """
+    return seconds - max(seconds / workers, longest) < START_SECONDS
+
+
+def small_words(seconds: float) -> str:
+    """What users are told of work that is small."""
+    amount = f"~{seconds:.0f} s" if seconds >= 1 else "less than 1 s"
+    return f"in this process: {amount} of work; workers would take longer to start"
+
+
+class HereFirst:
+    """See ``Executor``: one task after the other in this process, as ``SerialExecutor`` runs them, for a while.
+
+    Whether work is small is an estimate. When it has taken far longer than starting workers would have, they are started for
+    the tasks that are left: a run of many tasks takes a few seconds longer, at worst, than with workers from the start.
+
+    Args:
+        open_workers: Starts the workers.
+    """
+
+    def __init__(self, open_workers: Callable[[], Executor]) -> None:
+        self._open_workers = open_workers
+        self._now: Executor = SerialExecutor()
+
+    @property
+    def name(self) -> str:
+        """See ``Executor``; ``serial`` while there are no workers."""
+        return self._now.name
+
+    @property
+    def workers(self) -> int:
+        """See ``Executor``."""
+        return self._now.workers
+
+    @property
+    def dashboard(self) -> str | None:
+        """See ``Executor``."""
+        return self._now.dashboard
+
+    @property
+    def startup_seconds(self) -> float:
+        """See ``Executor``; 0 while there are no workers."""
+        return self._now.startup_seconds
+
+    def run(
+        self,
+        function: Callable[[T], R],
+        tasks: Iterable[tuple[str, T]],
+        *,
+        check: Callable[[], None] = nothing,
+    ) -> Iterator[Completion[R]]:
+        """See ``Executor``."""
+        until = time.monotonic() + _PATIENCE
+        source = iter(tasks)
+        for task in source:
+            if time.monotonic() < until:
+                yield from self._now.run(function, [task], check=check)
+                continue
+            self._now = self._open_workers()
+            yield from self._now.run(function, chain([task], source), check=check)
+
+    def ask(self, function: Callable[[], R]) -> dict[str, R | None]:
+        """See ``Executor``."""
+        return self._now.ask(function)
+
+    def close(self) -> None:
+        """See ``Executor``."""
+        self._now.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

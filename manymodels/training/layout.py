@@ -1,0 +1,162 @@
+"""How a run's keys lie in batches, and what the run will take: worked out from the plan, before anything is registered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from manymodels.compute.here import is_small, may_run_here
+from manymodels.compute.spec import ComputeSpec
+from manymodels.job.sums import SumLevel, members_of, sum_levels, sum_name, sum_rows
+from manymodels.models.rungs import pooled_estimator
+from manymodels.models.spec import CandidateSpec
+from manymodels.partitioning.packing import pack
+from manymodels.planning.costs import guess_rung
+from manymodels.planning.estimate import Engine, Estimate, learned_engine
+from manymodels.planning.memory import BATCH_SHARE, VALUE_BYTES, needed
+from manymodels.training.learning import pilot, tried_all
+from manymodels.training.prepare import Prepared
+from manymodels.training.rungs import RungTask, rung_tasks
+from manymodels.training.scouts import scouts
+
+__all__ = ["Layout", "lay_out", "workers_of"]
+
+_CLUSTER = 64  # workers that batches are cut for on a scheduler somewhere: how many it has is known later, and may change
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A run's batches.
+
+    Attributes:
+        batches: Places among the keys that train, of each batch: the scouts, the pilot, then the others, longest first.
+        pilot_batches: The first so many are the pilot's, from which the others learn.
+        rungs: The ladder's models to fit, and those that keys are blended with; empty when none is due.
+        sums: The levels whose sums are forecast.
+        fit_sums: Whether they are fitted too.
+        rung_guess: First guess of what they take.
+        estimate: What the run will take.
+    """
+
+    batches: tuple[npt.NDArray[np.int64], ...]
+    pilot_batches: int
+    rungs: tuple[RungTask, ...]
+    sums: tuple[SumLevel, ...]
+    fit_sums: bool
+    rung_guess: float
+    estimate: Estimate
+
+
+def lay_out(prepared: Prepared) -> Layout:
+    """Pack a plan's keys into batches, and estimate what they take."""
+    job, resolved, plan = prepared.job, prepared.resolved, prepared.plan
+    workers = workers_of(job.compute)
+    training = plan.training
+    every = rung_tasks(job, resolved.store.manifest)
+    due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
+    rungs = tuple(every) if due else ()
+    seconds = plan.table["seconds"].to_numpy()[training]
+    rows = plan.table["rows"].to_numpy()[training]
+    sums = _sums(prepared)
+    batches, pilot_batches = _packed(prepared)
+
+    pooled = pooled_estimator(job.task, resolved.candidates)
+    guesses = [_guess_rung(pooled, task) for task in rungs]
+
+    def engine(*, here: bool) -> Engine:
+        child = prepared.isolated and (bool(rungs) or not prepared.effort.batched)
+        return learned_engine(prepared.past, batched=prepared.effort.batched, child=child, here=here)
+
+    def costs(engine: Engine) -> list[float]:
+        keys = [float(seconds[places].sum()) + engine.batch(len(places)) for places in batches]
+        return [*keys[:workers], *(engine.rung(guess) for guess in guesses), *keys[workers:]]
+
+    alone = engine(here=True)
+    work = costs(alone)
+    here = job.compute.target == "serial" or (
+        may_run_here(
+            job.compute, job.training.isolation, isolated=prepared.isolated, own_code=bool(resolved.modules)
+        )
+        and (bool(prepared.past) or prepared.effort.is_known)
+        and is_small(sum(work), max(work, default=0.0), workers)
+    )
+    used, parallel = (alone, 1) if here else (engine(here=False), max(1, min(workers, len(work))))
+    total = prepared.seconds + used.seconds(costs(used), parallel, len(plan.table), here=here)
+    largest = np.array([rows.max() if len(rows) else 0], dtype=np.int64)
+    kept = largest if job.training.max_rows is None else np.minimum(largest, job.training.max_rows.rows)
+    width = len(resolved.store.schema)
+    return Layout(
+        batches=tuple(batches),
+        pilot_batches=pilot_batches,
+        rungs=rungs,
+        sums=sums,
+        fit_sums=len(training) > 0 or any(level.name not in prepared.known_levels for level in sums),
+        rung_guess=sum(guesses),
+        estimate=Estimate(
+            seconds=total,
+            work=sum(work),
+            workers=parallel,
+            here=here,
+            memory=max(int(needed(largest, kept, width, each.family)[0]) for each in resolved.candidates),
+            disk=plan.disk,
+        ),
+    )
+
+
+def _packed(prepared: Prepared) -> tuple[list[npt.NDArray[np.int64]], int]:
+    """Places among the keys that train, by batch; and how many batches are the pilot's."""
+    job, manifest, training = prepared.job, prepared.resolved.store.manifest, prepared.plan.training
+    ahead = scouts(manifest, training, job.training.seed)
+    first = [ahead] if len(ahead) else []
+    pilot_batches = 0
+    if prepared.earlier is not None:
+        known = tried_all(prepared.earlier, len(prepared.resolved.candidates))
+        sample = pilot(manifest, training, job, scouts=ahead, known=known)
+        if sample is not None:
+            first += _cut(prepared, sample)
+            ahead = np.union1d(ahead, sample)
+            pilot_batches = len(first)
+    others = np.setdiff1d(np.arange(len(training)), ahead)
+    return [*first, *_cut(prepared, others)], pilot_batches
+
+
+def _cut(prepared: Prepared, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Some of the places among the keys that train, by batch, longest first."""
+    job, table = prepared.job, prepared.plan.table
+    chosen = prepared.plan.training[places]
+    packed = pack(
+        table["seconds"].to_numpy()[chosen],
+        workers=workers_of(job.compute),
+        sizes=table["rows"].to_numpy()[chosen] * float(len(prepared.resolved.roles.columns) * VALUE_BYTES),
+        room=job.training.memory / BATCH_SHARE,
+    )
+    return [places[some] for some in packed]
+
+
+def _sums(prepared: Prepared) -> tuple[SumLevel, ...]:
+    """The levels whose sums are forecast, their rows made and split."""
+    job, resolved = prepared.job, prepared.resolved
+    keys, storage = resolved.store, prepared.registry.storage
+    found = []
+    for columns in sum_levels(job):
+        owners, _ = members_of(keys, columns)
+        rows = sum_rows(job, resolved.spec, columns, keys, owners, keys, storage, target=True)
+        if rows is not None:
+            found.append(SumLevel(sum_name(columns), tuple(columns), rows))
+    return tuple(found)
+
+
+def _guess_rung(pooled: CandidateSpec | None, task: RungTask) -> float:
+    rows = int(task.keys.column("rows").to_numpy().sum())
+    if pooled is None or task.rung.kind == "naive":
+        return guess_rung("", {}, rows)
+    return guess_rung(pooled.family, pooled.params, rows)
+
+
+def workers_of(compute: ComputeSpec) -> int:
+    """Workers that a job's batches are cut for."""
+    if compute.target == "serial":
+        return 1
+    return _CLUSTER if compute.target == "dask" else compute.local_workers
