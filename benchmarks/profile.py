@@ -156,9 +156,9 @@ def _job(work: str, data: Path, store: Path, isolation: str) -> mm.Job:
 def _talk(work: str, data: Path, store: Path) -> None:
     """The pieces of the path one by one, on the largest batch, each alone."""
     from manymodels.training.batch import BatchPayload, train_batch
+    from manymodels.training.layout import lay_out
     from manymodels.training.outcome_table import outcome_table
     from manymodels.training.prepare import prepare
-    from manymodels.training.layout import lay_out
     from manymodels.training.script import write_script
 
     prepared = prepare(_job(work, data, store, "process"))
