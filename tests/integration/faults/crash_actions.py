@@ -17,7 +17,7 @@ import manymodels as mm
 from manymodels.exceptions import NotFoundError
 from manymodels.progress import NoProgress
 from manymodels.records import Rows
-from manymodels.training import script
+from manymodels.training import layout
 from manymodels.training.engine import resume
 
 MODULES = [
@@ -47,7 +47,7 @@ def fit(frame, spec):
     return Level(frame["sales"].mean())
 """
 
-script.pack = functools.partial(script.pack, limit=3)  # several batches of few keys
+layout.pack = functools.partial(layout.pack, limit=3)  # several batches of few keys
 
 
 def prepare(folder: str) -> None:
