@@ -180,3 +180,17 @@ def test_a_parent_that_there_is_not_is_refused_before_anything_is_fitted(tmp_pat
         JobError, match=r"hierarchy.parent: a forecast takes global_boost or pooled; found 'lightgbm'"
     ):
         mm.train(wrong, data=sales())
+
+
+def test_bounds_by_held_out_errors_go_around_the_blend(tmp_path: Path) -> None:
+    rows = sales()
+    edge = rows["day"].max() - pd.Timedelta(days=6)
+    both = job(tmp_path, forecast={"horizon": 7, "levels": [80]}, evaluation={"backtest": {"windows": 2}})
+    outcomes = mm.train(both, data=rows[rows["day"] < edge]).outcomes()
+
+    scores = mm.score(both, future=rows[rows["day"] >= edge].drop(columns="sales"))
+
+    assert outcomes["parent"].notna().all()
+    assert (set(scores["model_source"]), scores["reason"].notna().sum()) == ({"key"}, 0)
+    assert (scores["prediction_lo_80"] < scores["prediction"]).all()
+    assert (scores["prediction"] < scores["prediction_hi_80"]).all()
