@@ -1,9 +1,9 @@
 """Forecast 24 months of Australian retail turnover, one model per state and industry, and score it.
 
-    python benchmarks/real/aus_retail.py DATA                       DATA is the folder that holds aus_retail.parquet
-    python benchmarks/real/aus_retail.py DATA --last 2016-12-01     the 24 months before are held out: to choose by
-    python benchmarks/real/aus_retail.py DATA --set selection.ensemble=null           with each series' best candidate
-    python benchmarks/real/aus_retail.py DATA --set 'hierarchy={levels: [[]]}'        each key blended with a model of all
+    python benchmarks/real/aus_retail.py DATA     DATA is the folder that holds aus_retail.parquet
+    python benchmarks/real/aus_retail.py DATA --inside             without the last 24 months: the 24 before them are held out
+    python benchmarks/real/aus_retail.py DATA --inside --single    with each series' best candidate instead of an ensemble
+    python benchmarks/real/aus_retail.py DATA --inside --blend     each series blended with a model of all
 
 MASE is scaled by the in-sample seasonal naive error (period 12), over the series that reach the end of the data and have at
 least 36 training months.
@@ -11,8 +11,8 @@ least 36 training months.
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,25 +25,22 @@ KEYS = ["State", "Industry"]
 JOB = Path(__file__).with_suffix(".yaml").absolute()
 
 
-def main(folder: Path, last: pd.Timestamp | None, overrides: list[str]) -> None:
+def main(folder: Path, *, inside: bool, single: bool, blend: bool) -> None:
     rows = pd.read_parquet(folder / "aus_retail.parquet")[[*KEYS, "Month", "Turnover"]]
     rows["Month"] = pd.to_datetime(rows["Month"])
-    if last is not None:
-        rows = rows[rows["Month"] <= last]
+    if inside:
+        rows = rows[rows["Month"] <= rows["Month"].max() - pd.DateOffset(months=24)]
     cut = rows["Month"].max() - pd.DateOffset(months=24)
     train, test = rows[rows["Month"] <= cut], rows[rows["Month"] > cut]
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
         train.to_parquet("train.parquet", index=False)
-        job = mm.Job.from_yaml(JOB, overrides=overrides)
+        overrides = ["selection.ensemble=null"] if single else []
+        job = mm.Job.from_yaml(JOB, overrides=[*overrides, *(["hierarchy={levels: [[]]}"] if blend else [])])
         run = mm.train(job)
         scores = mm.score(job)
         print(f"{run} in {run.summary['seconds']:.0f} s")
         print(run.leaderboard().to_string(index=False))
-        weights = run.outcomes()["own_weight"].dropna()
-        print(
-            f"{len(weights)} keys are blended; weight of their own: {weights.value_counts().sort_index().to_dict()}"
-        )
     print(scores["model_source"].value_counts().to_string())
     judged = test.merge(scores.assign(Month=pd.to_datetime(scores["Month"])), on=[*KEYS, "Month"], how="left")
     errors = []
@@ -61,9 +58,9 @@ def main(folder: Path, last: pd.Timestamp | None, overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--last", type=pd.Timestamp)
-    parser.add_argument("--set", action="append", default=[])
-    given = parser.parse_args()
-    main(given.data.absolute(), given.last, given.set)
+    main(
+        Path(sys.argv[1]).absolute(),
+        inside="--inside" in sys.argv,
+        single="--single" in sys.argv,
+        blend="--blend" in sys.argv,
+    )
