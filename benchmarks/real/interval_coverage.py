@@ -1,8 +1,8 @@
 """How often forecast intervals hold what happened, by where their bounds come from.
 
-    python benchmarks/real/coverage.py DATA                        DATA is the folder with m4_hourly, rossmann and aus_retail
-    python benchmarks/real/coverage.py DATA --data rossmann        one of them
-    python benchmarks/real/coverage.py DATA --data rossmann --limit 120    a sample of its keys
+    python benchmarks/real/interval_coverage.py DATA                     DATA has the folders m4_hourly, rossmann, aus_retail
+    python benchmarks/real/interval_coverage.py DATA --data rossmann     one of them
+    python benchmarks/real/interval_coverage.py DATA --data rossmann --limit 100     a sample of its keys
 
 Each job file beside this script is run as it is but for its levels (80 and 95 %) and `forecast.intervals`, and judged on the
 part that it never saw. Beside the coverage stands the interval score (Gneiting and Raftery, J. Am. Stat. Assoc. 102, 2007: the
