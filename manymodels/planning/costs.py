@@ -76,7 +76,7 @@ _REPEATED: dict[str, tuple[str, int, _Guess]] = {
 """Begin of an estimator's name: the parameter that says how often it repeats itself, its default, the guess of one round."""
 _OTHER: _Guess = (1e-4, 5e-8)
 _BATCHED_OTHER: _Guess = (1.2e-5, 6e-8)
-_RUNG: _Guess = (5e-2, 2e-6)
+_RUNG: _Guess = (2e-2, 5e-7)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ __all__ = ["Engine", "Estimate", "learned_engine", "makespan"]
 
 # First guesses of everything but the fits, in seconds: `benchmarks/estimates.py --calibrate`.
 _BATCH = 0.04  # to read, write and journal a batch, whatever is in it
-_KEY = {True: 4e-5, False: 2e-4}  # the same for each of its keys, by whether they are fitted at once
+_KEY = {True: 2e-5, False: 2e-4}  # the same for each of its keys, by whether they are fitted at once
 _CHILD = 1.3  # until the child of this process is ready; workers bring theirs
-_WARM = {True: 0.2, False: 0.1}  # imports, by whether the first batch is in this process: workers come warm
-_RUN, _RUN_KEY = 0.3, 6e-5  # to open, plan, register and publish: a run, and each key of the dataset
+_WARM = {True: 0.1, False: 0.1}  # imports, by whether the first batch is in this process: workers come warm
+_RUN, _RUN_KEY = 0.15, 3e-5  # to open, plan, register and publish: a run, and each key of the dataset
 
 
 @dataclass(frozen=True)
