@@ -197,11 +197,12 @@ def _moves(
         joined = joined.outerjoin(
             caller_decisions, sa.and_(caller_decisions.c.key_id == keys.c.key_id, keys.c.level == "")
         )
-        # The same value on the same rows for the same job is a tie, whatever configuration it is of.
+        # The same value on the same rows for the same job is a tie; a champion fitted again is no rival of itself.
         tied = sa.and_(
             current.c.run.is_not(None),
             new.c.metric == old.c.metric,
             new.c.content == old.c.content,
+            new.c.candidate != old.c.candidate,
             new_run.c.job_hash == old_run.c.job_hash,
         )
         decided = sa.and_(caller_decisions.c.promote, sa.not_(sa.func.coalesce(tied, sa.false())))
