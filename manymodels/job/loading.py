@@ -104,7 +104,8 @@ class _Draft:
                 self._read_compute(compute)
         for known in job_fields().values():
             # `training:` with all its fields commented out
-            if known.is_section and len(known.path) == 1 and self.fields.get(known.path[0], "") is None:
+            by_itself = known.is_section and len(known.path) == 1 and known.schema.get("default", "") is not None
+            if by_itself and self.fields.get(known.path[0], "") is None:
                 self.fields[known.path[0]] = {}
 
     def _read_compute(self, name: str) -> None:

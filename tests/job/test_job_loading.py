@@ -410,3 +410,9 @@ def test_several_candidates_need_a_way_to_choose():
     anomaly = text.replace("regression", "anomaly")
     assert "anomaly detection takes one candidate" in problems(anomaly)[0]
     load(anomaly + "evaluation: {label: truth}")
+
+
+@pytest.mark.parametrize("text", ["hierarchy:", "hierarchy: null"])
+def test_an_empty_section_that_may_be_absent_is_absent(text):
+    assert load(GOOD + text).hierarchy is None
+    assert load(GOOD + "hierarchy: {}").hierarchy.levels == [[]]
