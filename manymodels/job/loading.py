@@ -104,7 +104,9 @@ class _Draft:
                 self._read_compute(compute)
         for known in job_fields().values():
             # `training:` with all its fields commented out
-            by_itself = known.is_section and len(known.path) == 1 and known.schema.get("default", "") is not None
+            by_itself = (
+                known.is_section and len(known.path) == 1 and known.schema.get("default", "") is not None
+            )
             if by_itself and self.fields.get(known.path[0], "") is None:
                 self.fields[known.path[0]] = {}
 
