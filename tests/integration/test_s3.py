@@ -158,10 +158,20 @@ def test_requests_that_fail_do_not_fail_a_run(folder: Path, faulty_url: str, s3_
     assert (scored(f"{faulty_url}/out")["status"] == "ok").all()
 
 
+SMALL_BATCHES = """
+import functools
+from manymodels.cli import main
+from manymodels.training import layout
+layout.pack = functools.partial(layout.pack, limit=3)
+main()
+"""
+
+
 def verb(folder: Path, *words: str, kill: bool = False) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "KILL": "1" if kill else ""}
+    program = ["-c", SMALL_BATCHES] if kill else ["-m", "manymodels"]
     return subprocess.run(
-        [sys.executable, "-m", "manymodels", *words, "--json"], cwd=folder, env=environment, capture_output=True,
+        [sys.executable, *program, *words, "--json"], cwd=folder, env=environment, capture_output=True,
         text=True, check=False, timeout=200,
     )  # fmt: skip
 

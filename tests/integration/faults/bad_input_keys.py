@@ -253,7 +253,10 @@ def lonely_keys(place: Place) -> None:
 @keys(26, "skewed-key", "one key with 90 % of the rows", "a batch of its own")
 def skewed_key(place: Place) -> None:
     place.rows(pd.concat([frame_of(range(100), rows=20), frame_of([100], rows=18_000)]))
-    place.job(models=[{"sklearn.ensemble.RandomForestRegressor": {"n_estimators": 1}}])
+    place.job(
+        models=[{"sklearn.ensemble.HistGradientBoostingRegressor": {"max_iter": 10}}],
+        compute={"target": "local", "workers": 2},
+    )
     place.run("train", "job.yaml")
     plan = pq.read_table(place.folder / ".manymodels" / "runs" / "wells-000001" / "plan.parquet").to_pandas()
     batch = plan.set_index("key_id")["batch"]
