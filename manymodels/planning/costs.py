@@ -37,6 +37,7 @@ _FITS: dict[str, _Guess] = {
     "holt_winters": (1e-4, 5.4e-6),
     "sarimax": (2e-2, 3.1e-4),
     "aggregated": (1e-3, 2e-6),
+    "global_boost": (2.0, 5e-5),
     "lag_regression": (6e-4, 1e-7),
     "isolation_forest": (1e-1, 1e-5),
     "robust_zscore": (3e-4, 1e-7),
@@ -174,11 +175,11 @@ def guess_rung(family: str, params: Mapping[str, Any], rows: int) -> float:
     """A first guess of what a rung of the ladder takes.
 
     Args:
-        family: The estimator that fits it; empty for one of the product's own.
+        family: The estimator or family that fits it; empty for the ladder's own.
         params: Its parameters.
         rows: That it is fitted on.
     """
-    constant, slope = _estimator_guess(family, params) if family else (0.0, 0.0)
+    constant, slope = _FITS.get(family) or _estimator_guess(family, params) if family else (0.0, 0.0)
     return _RUNG[0] + constant + rows * (_RUNG[1] + slope)
 
 

@@ -24,6 +24,7 @@ from manymodels.training.scouts import scouts
 __all__ = ["Layout", "lay_out", "workers_of"]
 
 _CLUSTER = 64  # workers that batches are cut for on a scheduler somewhere: how many it has is known later, and may change
+_GLOBAL = CandidateSpec(name="global_boost", family="global_boost")  # what forecasts are blended with
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def lay_out(prepared: Prepared) -> Layout:
     batches, pilot_batches = _packed(prepared)
 
     pooled = pooled_estimator(job.task, resolved.candidates)
-    guesses = [_guess_rung(pooled, task) for task in rungs]
+    guesses = [_guess_rung(prepared, pooled, task) for task in rungs]
 
     def engine(*, here: bool) -> Engine:
         child = prepared.isolated and (bool(rungs) or not prepared.effort.batched)
@@ -148,8 +149,13 @@ def _sums(prepared: Prepared) -> tuple[SumLevel, ...]:
     return tuple(found)
 
 
-def _guess_rung(pooled: CandidateSpec | None, task: RungTask) -> float:
+def _guess_rung(prepared: Prepared, pooled: CandidateSpec | None, task: RungTask) -> float:
     rows = int(task.keys.column("rows").to_numpy().sum())
+    if task.rung.parent:
+        asked = prepared.job.hierarchy.parent if prepared.job.hierarchy is not None else None
+        fitted = asked or pooled_estimator(prepared.job.task, ()) or _GLOBAL
+        # Once on all rows, and once on what was before each part that is held out.
+        return (1 + prepared.effort.evaluations) * guess_rung(fitted.family, fitted.params, rows)
     if pooled is None or task.rung.kind == "naive":
         return guess_rung("", {}, rows)
     return guess_rung(pooled.family, pooled.params, rows)

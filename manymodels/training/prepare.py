@@ -12,7 +12,7 @@ from typing import Any
 from manymodels.dataset.files import overlap
 from manymodels.exceptions import DataError, NotFoundError, StoreError, UsageError
 from manymodels.job.job import Job
-from manymodels.job.resolve import Resolved, importable, resolve
+from manymodels.job.resolve import Resolved, blended_levels, importable, resolve
 from manymodels.models.contract import Family
 from manymodels.models.spec import CandidateSpec
 from manymodels.monitoring.reports import listed_keys
@@ -217,7 +217,8 @@ def effort_of(
         evaluations = job.evaluation.folds
     else:
         evaluations = int(bool(job.evaluation.holdout) and job.task != "anomaly")
-    batched = not own_code and job.training.isolation != "process"
+    alone = job.selection.ensemble is not None or job.selection.stepwise or bool(blended_levels(job))
+    batched = not own_code and job.training.isolation != "process" and not alone
     return Effort(
         candidates=tuple(Candidate(each.name, each.family, each.params) for each in candidates),
         evaluations=evaluations,
