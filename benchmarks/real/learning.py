@@ -3,9 +3,11 @@
     python benchmarks/real/learning.py m4_hourly DATA      DATA is the folder of the data set, as for m4_hourly.py
     python benchmarks/real/learning.py rossmann DATA       as for rossmann.py; --limit 200 takes a sample of the stores
     python benchmarks/real/learning.py rossmann DATA --trials 4 --pilot 40
+    python benchmarks/real/learning.py m4_hourly DATA --ensemble 5      the median of the best five instead of the best one
 
-Fits are counted from the leaderboards: each configuration that was tried on a key is fitted once a window, and the winner once
-more. The pilot's are among them. The rows after the last window are seen by neither run; both forecast them.
+Fits are counted from the leaderboards: each configuration that was tried on a key is fitted once a window, and the winner (all
+members of an ensemble) once more. The pilot's are among them. The rows after the last window are seen by neither run; both
+forecast them.
 """
 
 from __future__ import annotations
@@ -80,7 +82,11 @@ def search(name: str, future: pd.DataFrame | None, judge: Judge, limit: int | No
         outcomes = run.outcomes()
         trained = outcomes[outcomes["state"] == "trained"]
         trials = trained["scores"].map(len)
-        fits = int((trials * job.evaluation.backtest.windows + 1).sum())
+        together = job.selection.ensemble
+        refits = (
+            1 if together is None else np.minimum(trials - 1, together.top)
+        )  # the ensemble is a line of its own
+        fits = int(((trials - (together is not None)) * job.evaluation.backtest.windows + refits).sum())
         more: dict[str, Any] = {} if future is None else {"future": future}
         result = judge(mm.score(job, **more))
         print(
@@ -98,18 +104,21 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--pilot", type=int)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--ensemble", type=int)
     arguments = parser.parse_args()
     train, future, judge = DATA[arguments.name](arguments.data.absolute())
-    learned = ["selection.learn=true", f"selection.max_trials={arguments.trials}"]
+    size = arguments.ensemble
+    combined = [] if size is None else [f"selection.ensemble={{top: {size}, combine: median, keep: always}}"]
+    learned = [*combined, "selection.learn=true", f"selection.max_trials={arguments.trials}"]
     if arguments.pilot is not None:
         learned.append(f"selection.pilot={arguments.pilot}")
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
         train.to_parquet("train.parquet", index=False)
-        everything = search(arguments.name, future, judge, arguments.limit)
+        everything = search(arguments.name, future, judge, arguments.limit, *combined)
         few = search(arguments.name, future, judge, arguments.limit, *learned)
         unlearned = f"selection.max_trials={arguments.trials}"
-        search(arguments.name, future, judge, arguments.limit, unlearned)
+        search(arguments.name, future, judge, arguments.limit, *combined, unlearned)
     print(f"{everything / few:.1f} times fewer fits")
 
 
