@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -257,6 +257,25 @@ def _first_guess(candidate: Candidate, *, batched: bool) -> _Guess:
 
 
 def _estimator_guess(path: str, params: Mapping[str, Any]) -> _Guess:
+    """Of an estimator by import path, and of those inside it: the steps of a pipeline, say."""
+    own = _bare_guess(path, params)
+    inner = [_estimator_guess(*each) for each in _estimators_in(list(params.values()))]
+    return own[0] + sum(guess[0] for guess in inner), own[1] + sum(guess[1] for guess in inner)
+
+
+def _estimators_in(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _estimators_in(each)
+    elif isinstance(value, Mapping):
+        for name, params in value.items():
+            if "." in name:
+                yield name, params if isinstance(params, Mapping) else {}
+            else:
+                yield from _estimators_in(params)
+
+
+def _bare_guess(path: str, params: Mapping[str, Any]) -> _Guess:
     name = path.rpartition(".")[2]
     for part, (count, default, guess) in _REPEATED.items():
         if name.startswith(part):

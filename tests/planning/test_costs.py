@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from manymodels.planning.costs import Candidate, Effort, estimate_seconds
+from manymodels.planning.costs import Candidate, Effort, estimate_seconds, guess_rung
 from manymodels.planning.estimate import learned_engine, makespan
 from manymodels.planning.receipts import OTHER, RunCosts, Size, Tally, read_costs
 
@@ -187,3 +187,12 @@ def test_no_key_costs_nothing_or_more_than_can_be_counted() -> None:
     found = seconds(manifest(1, 2**40), history(), effort("mean", "own:Model"), RUN)
     assert np.isfinite(found).all()
     assert min(found) > 0
+
+
+def test_the_steps_of_a_pipeline_count() -> None:
+    forest = {"sklearn.ensemble.RandomForestRegressor": {"n_estimators": 50}}
+    alone = guess_rung(
+        "sklearn.ensemble.RandomForestRegressor", forest["sklearn.ensemble.RandomForestRegressor"], 300
+    )
+    piped = guess_rung("sklearn.pipeline.Pipeline", {"steps": [forest]}, 300)
+    assert alone < piped < 1.1 * alone
