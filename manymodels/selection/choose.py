@@ -15,26 +15,23 @@ import numpy as np
 
 from manymodels.evaluation.backtests import backtests_of, row_times
 from manymodels.evaluation.baseline import baseline_values
-from manymodels.evaluation.evaluate import Evaluation, evaluate, fit_checked
 from manymodels.evaluation.metrics import Metric
 from manymodels.evaluation.spec import EvaluationSpec
 from manymodels.evaluation.splits import Split, make_splits
-from manymodels.exceptions import ModelError, UnusableRowsError
-from manymodels.models.blended import Blended, Parent
+from manymodels.exceptions import ModelError
+from manymodels.models.blended import Parent
 from manymodels.models.contract import Family, FitSpec, FittedModel
-from manymodels.models.ensemble import EnsembleModel
 from manymodels.models.spec import CandidateSpec
 from manymodels.records import AttemptFailure, Backtest, CandidateScore, Rows
 from manymodels.selection.applicability import applicable
-from manymodels.selection.ensembles import JudgedEnsemble, ensemble_candidate, judge_ensemble
+from manymodels.selection.ensembles import ensemble_candidate, judge_ensemble
+from manymodels.selection.entries import Entry, Together, Trial
 from manymodels.selection.failures import failure_of
 from manymodels.selection.incumbents import stays
 from manymodels.selection.intervals import Bounds
 from manymodels.selection.lessons import Lessons
-from manymodels.selection.search import asked_of, search_of
-from manymodels.selection.shrinkage import shrink
+from manymodels.selection.search import search_of
 from manymodels.selection.spec import SelectionSpec
-from manymodels.selection.strategies import Ask
 from manymodels.selection.traits import traits_of
 
 __all__ = ["KeyFit", "fit_key"]
@@ -87,133 +84,6 @@ class KeyFit:
     own_weight: float | None = None
 
 
-class _Entry:
-    """What stands on one key's leaderboard."""
-
-    __slots__ = (
-        "candidate",
-        "evaluation",
-        "failure",
-        "fit_seconds",
-        "metric",
-        "reached",
-        "seconds",
-        "unusable",
-    )
-
-    def __init__(self, candidate: CandidateSpec, failure: AttemptFailure | None) -> None:
-        self.candidate, self.failure = candidate, failure
-        self.evaluation: Evaluation | None = None
-        # By how much of the evaluation it was judged last, and how bad it was.
-        self.reached: tuple[float, int, float] | None = None
-        self.metric: float | None = None
-        self.unusable = ""
-        self.seconds = self.fit_seconds = 0.0
-
-    @property
-    def judged(self) -> bool:
-        """Whether it predicted held-out rows."""
-        return self.evaluation is not None and any(held is not None for held in self.evaluation.held)
-
-    def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
-        """Fit it on all rows, naming each candidate before its fit; None where that cannot be done."""
-        raise NotImplementedError
-
-    def shrink(
-        self,
-        model: FittedModel,
-        splits: Sequence[Split],
-        shared: Sequence[int],
-        spec: FitSpec,
-        metric: Metric | None,
-        parents: Mapping[str, Parent],
-    ) -> Blended | None:
-        """The refitted model, blended with a level's where that is better; what is judged is then the blend."""
-        began = time.perf_counter()
-        found = shrink(model, self.evaluation, splits, shared, spec, metric, parents)
-        self.seconds += time.perf_counter() - began
-        if found is None:
-            return None
-        if found.evaluation is not None:
-            self.metric, self.evaluation = found.metric, found.evaluation
-        return found.model
-
-    def score(self) -> CandidateScore:
-        if self.failure is not None:
-            error = f"{self.failure.error}: {self.failure.message}"
-            return CandidateScore(self.candidate.name, None, self.seconds, error)
-        return CandidateScore(self.candidate.name, self.metric, self.seconds, self.unusable)
-
-
-class _Trial(_Entry):
-    """One candidate at work on one key."""
-
-    __slots__ = ("family",)
-
-    def __init__(self, candidate: CandidateSpec, family: Family, failure: AttemptFailure | None) -> None:
-        super().__init__(candidate, failure)
-        self.family = family
-
-    def evaluate(
-        self, asked: Ask, splits: Sequence[Split], spec: FitSpec, metric: Metric, cadence: int
-    ) -> float | None:
-        """Judge it by what was asked for; how bad it is by that, None where nothing says."""
-        began = time.perf_counter()
-        found: float | None = None
-        try:
-            judged = evaluate(self.family, asked_of(asked, splits, spec), spec, metric, cadence=cadence)
-            self.fit_seconds += judged.fit_seconds
-            if asked.share == 1.0:
-                judged = judged if self.evaluation is None else self.evaluation.extended(judged)
-                self.evaluation = judged
-            found = None if judged.mean is None else metric.badness(judged.mean)
-            self.reached = asked.share, asked.stop, math.inf if found is None else found
-        except (Exception, SystemExit) as error:
-            self.failure = failure_of(error, self.candidate.name)
-            self.fit_seconds += time.perf_counter() - began
-        self.seconds += time.perf_counter() - began
-        return found
-
-    def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
-        yield self.candidate.name
-        began = time.perf_counter()
-        try:
-            return fit_checked(self.family, rows, spec)
-        except UnusableRowsError as error:
-            self.unusable = str(error)
-        except (Exception, SystemExit) as error:
-            self.failure = failure_of(error, self.candidate.name)
-        finally:
-            seconds = time.perf_counter() - began
-            self.seconds += seconds
-            self.fit_seconds += seconds
-        return None
-
-
-class _Ensemble(_Entry):
-    """The best candidates of one key together."""
-
-    __slots__ = ("combination", "kept", "members")
-
-    def __init__(
-        self, candidate: CandidateSpec, judged: JudgedEnsemble, members: Sequence[_Entry], *, kept: bool
-    ) -> None:
-        super().__init__(candidate, None)
-        self.members, self.combination, self.kept = members, judged.combination, kept
-        self.evaluation = judged.evaluation
-
-    def refitted(self, rows: Rows, spec: FitSpec) -> Generator[str, None, FittedModel | None]:
-        models = []
-        for member in self.members:
-            model = yield from member.refitted(rows, spec)
-            if model is None:
-                self.unusable = f"{member.candidate.name} could not be fitted on all rows"
-                return None
-            models.append(model)
-        names = tuple(member.candidate.name for member in self.members)
-        return EnsembleModel(names, tuple(models), self.combination)
-
-
 def fit_key(
     rows: Rows,
     candidates: Sequence[tuple[CandidateSpec, Family]],
@@ -258,7 +128,7 @@ def fit_key(
     """
     asked = applicable(rows, [candidate for candidate, _ in candidates], spec)
     trials = [
-        _Trial(candidate, family, blamed.get(candidate.name))
+        Trial(candidate, family, blamed.get(candidate.name))
         for candidate, family in compress(candidates, asked)
     ]
     if not trials:
@@ -298,7 +168,7 @@ def fit_key(
                 search.tell(badness, failed=trial.failure is not None)
             stopped = search.stopped
         shared = _settle(trials)
-    entries: list[_Entry] = [*trials]
+    entries: list[Entry] = [*trials]
     if metric is not None and (together := _ensemble(trials, shared, spec, metric, selection)) is not None:
         entries.append(together)
     for entry in _preferred(_ranked(entries, metric), metric, incumbent, min_gain):
@@ -347,7 +217,7 @@ def fit_key(
     )
 
 
-def _failed(trials: Sequence[_Trial], failure: AttemptFailure) -> KeyFit:
+def _failed(trials: Sequence[Trial], failure: AttemptFailure) -> KeyFit:
     return KeyFit(
         state="failed",
         reason=f"{failure.error}: {failure.message}",
@@ -358,7 +228,7 @@ def _failed(trials: Sequence[_Trial], failure: AttemptFailure) -> KeyFit:
     )
 
 
-def _settle(trials: Sequence[_Trial]) -> list[int]:
+def _settle(trials: Sequence[Trial]) -> list[int]:
     """Give each trial its mean over the splits that all trials with a value share (returned), or over its own.
 
     Those that were judged on fewer splits than others were dropped on the way, and get none.
@@ -382,8 +252,8 @@ def _settle(trials: Sequence[_Trial]) -> list[int]:
 
 
 def _ensemble(
-    trials: Sequence[_Trial], shared: Sequence[int], spec: FitSpec, metric: Metric, selection: SelectionSpec
-) -> _Ensemble | None:
+    trials: Sequence[Trial], shared: Sequence[int], spec: FitSpec, metric: Metric, selection: SelectionSpec
+) -> Together | None:
     """The best of the trials together, where that is wanted and can be judged."""
     candidate, wanted = ensemble_candidate(selection), selection.ensemble
     if candidate is None or wanted is None:
@@ -395,7 +265,7 @@ def _ensemble(
     if judged is None:
         return None
     members = [measured[place] for place in judged.members]
-    found = _Ensemble(candidate, judged, members, kept=wanted.keep == "always" or judged.better)
+    found = Together(candidate, judged, members, kept=wanted.keep == "always" or judged.better)
     known = [value for value in judged.evaluation.values if value is not None]
     found.metric = sum(known) / len(known)
     found.seconds = time.perf_counter() - began
@@ -403,7 +273,7 @@ def _ensemble(
 
 
 def _baseline(
-    winner: _Entry, splits: Sequence[Split], shared: Sequence[int], spec: FitSpec, metric: Metric
+    winner: Entry, splits: Sequence[Split], shared: Sequence[int], spec: FitSpec, metric: Metric
 ) -> float | None:
     """The naive baseline's mean over the splits that the winner's is over."""
     if winner.metric is None or winner.evaluation is None:
@@ -413,20 +283,20 @@ def _baseline(
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _judged_on(winner: _Entry, shared: Sequence[int]) -> Sequence[int]:
+def _judged_on(winner: Entry, shared: Sequence[int]) -> Sequence[int]:
     """The places of the splits that the winner's metric is the mean over."""
     if winner.metric is None or winner.evaluation is None:
         return ()
     return shared or [place for place, value in enumerate(winner.evaluation.values) if value is not None]
 
 
-def _seen(entry: _Entry, splits: Sequence[Split]) -> Sequence[Split]:
+def _seen(entry: Entry, splits: Sequence[Split]) -> Sequence[Split]:
     """The splits that an entry was judged on: the newest."""
     return splits if entry.evaluation is None else splits[: len(entry.evaluation.values)]
 
 
 def _kept(
-    entries: Sequence[_Entry], splits: Sequence[Split], rows: Rows, bounds: Bounds
+    entries: Sequence[Entry], splits: Sequence[Split], rows: Rows, bounds: Bounds
 ) -> tuple[Backtest, ...]:
     return tuple(
         backtest
@@ -439,20 +309,20 @@ def _kept(
     )
 
 
-def _ranked(trials: Sequence[_Entry], metric: Metric | None) -> list[_Entry]:
+def _ranked(trials: Sequence[Entry], metric: Metric | None) -> list[Entry]:
     """Best first; without a value last, those that came further in the search before the others; ties as listed.
 
     An ensemble is before all others where it is kept, else not first.
     """
 
-    def badness(trial: _Entry) -> tuple[float, ...]:
+    def badness(trial: Entry) -> tuple[float, ...]:
         if metric is None or trial.metric is None:
             share, splits, bad = trial.reached or (0.0, 0, math.inf)
             return 1, -share, -splits, bad
         return 0, metric.badness(trial.metric)
 
     ranked = sorted(trials, key=badness)
-    together = next((trial for trial in ranked if isinstance(trial, _Ensemble)), None)
+    together = next((trial for trial in ranked if isinstance(trial, Together)), None)
     if together is None or (not together.kept and together is not ranked[0]):
         return ranked
     singles = [trial for trial in ranked if trial is not together]
@@ -460,8 +330,8 @@ def _ranked(trials: Sequence[_Entry], metric: Metric | None) -> list[_Entry]:
 
 
 def _preferred(
-    ranked: list[_Entry], metric: Metric | None, incumbent: str | None, min_gain: float
-) -> list[_Entry]:
+    ranked: list[Entry], metric: Metric | None, incumbent: str | None, min_gain: float
+) -> list[Entry]:
     """The order in which trials are refitted: the incumbent first, where the best does not beat it by enough."""
     best = ranked[0]
     champion = next((trial for trial in ranked[1:] if trial.candidate.name == incumbent), None)
@@ -473,7 +343,7 @@ def _preferred(
 
 
 def _leaderboard(
-    trials: Sequence[_Entry], metric: Metric | None, winner: _Entry | None = None
+    trials: Sequence[Entry], metric: Metric | None, winner: Entry | None = None
 ) -> tuple[CandidateScore, ...]:
     """A line for everything that was tried; for all that is listed, where there was nothing to judge by."""
     if any(trial.reached for trial in trials):

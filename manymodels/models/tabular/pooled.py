@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manymodels.models.contract import Family, FitSpec, FittedModel, Floats, Predictions
+from manymodels.models.contract import FitSpec, FittedModel, Floats, Predictions
+from manymodels.models.rungs import PooledRows
 from manymodels.records import Rows
 
 __all__ = ["PooledModel", "PooledRegression"]
 
 
 @dataclass(frozen=True)
-class PooledRegression:
+class PooledRegression(PooledRows):
     """A family's model of all rows as one, and how far keys lie above or below it.
 
     The key is no feature: what the model leaves unexplained of a key's rows is that key's level, a random
@@ -24,27 +25,7 @@ class PooledRegression:
     (analysis of variance; Searle, Casella and McCulloch, Variance Components, 1992, 3.6). A key's level is
     then the best linear unbiased prediction (Robinson, That BLUP Is a Good Thing, Statistical Science 6, 1991):
     the mean of what its own rows leave unexplained, shrunk the more, the fewer they are.
-
-    Attributes:
-        family: What fits.
     """
-
-    family: Family
-
-    @property
-    def name(self) -> str:
-        """See ``Family.name``."""
-        return self.family.name
-
-    @property
-    def revision(self) -> int:
-        """See ``Family.revision``."""
-        return self.family.revision
-
-    @property
-    def library(self) -> str:
-        """See ``Family.library``."""
-        return self.family.library
 
     def fit_pooled(self, keys: list[Rows], spec: FitSpec) -> PooledModel:
         """Fit the rows of many keys.
