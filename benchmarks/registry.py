@@ -1,10 +1,11 @@
 """A registry of many keys and versions: publishing, look-ups, listing, promotion and rollback of the whole fleet.
 
-    python benchmarks/registry.py [--keys 1000000] [--versions 10] [--registry postgresql://…] [--folder SCRATCH]
+    python benchmarks/registry.py [--keys 1000000] [--versions 10] [--registry postgresql://…] [--folder STORE]
 
 Every version of a key is published as a run does it: the run's start with all its keys, a receipt per batch of 5,000 keys with
 a real segment (seasonal naive, codec `columns`), publication with promotion by metric. Only the fits are left out: all batches
-have the same models. SQLite in the store unless a PostgreSQL database, which must be empty, is named.
+have the same models. SQLite in the store unless a PostgreSQL database, which must be empty, is named. A folder is kept: another
+time the versions that are there are looked at, and only what is missing of them is published.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,18 +118,21 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=10)
     parser.add_argument("--registry", help="URL of an empty PostgreSQL database")
     parser.add_argument("--looks", type=int, default=1_000)
-    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--folder", type=Path, help="a store to keep; by default it goes")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        place = _Place(str(Path(folder) / "store"), asked.registry)
+    with nullcontext(asked.folder) if asked.folder else tempfile.TemporaryDirectory() as folder:
+        place = _Place(str(folder), asked.registry)
         with Registry.open(place, create=True) as registry:
             fleet = Fleet(registry, _keys(asked.keys), _models())
-            runs = [fleet.publish(version) for version in range(1, asked.versions + 1)]
+            runs = registry.runs()[::-1]
+            runs += [fleet.publish(version) for version in range(len(runs) + 1, asked.versions + 1)]
+            if not fleet.times:  # what was moved another time is where it was
+                registry.promote(NAME, run=runs[-1].id)
             kind = "SQLite" if asked.registry is None else "PostgreSQL"
             print(f"{kind}, {asked.keys:,} keys x {asked.versions} versions")
             for name, seconds in fleet.times.items():
                 _print(name, seconds)
-            size = Path(folder, "store", "registry.sqlite")
+            size = Path(folder, "registry.db")
             if size.exists():
                 print(f"  database: {size.stat().st_size / asked.keys / asked.versions:.0f} bytes a version")
             look(registry, fleet.keys, runs, asked.looks)
