@@ -63,7 +63,7 @@ class Executor(Protocol):
 
     @property
     def name(self) -> str:
-        """``serial``, ``local`` or ``dask``."""
+        """``serial``, ``here``, ``local`` or ``dask``."""
         ...
 
     @property
@@ -130,7 +130,7 @@ def open_executor(
     storage_root: str | None = None,
     warm: Callable[[], object] | None = None,
     patience: float | None = None,
-    small: bool = False,
+    here: int = 0,
 ) -> Executor:
     """The executor that a job asks for, ready to run.
 
@@ -141,7 +141,8 @@ def open_executor(
             over. Not called where there are no worker processes.
         patience: Seconds to wait for a scheduler, for the first worker, and for a worker to come back; ``PATIENCE``
             when None.
-        small: The work is too small for local workers: it begins in this process, see ``HereFirst``.
+        here: Tasks at once in this process, for work that is too small for local workers: it begins in this process, see
+            ``HereFirst``. 0 starts them.
 
     Raises:
         ComputeError: No scheduler or no workers; workers of other versions; workers that do not reach the store.
@@ -152,10 +153,10 @@ def open_executor(
         from manymodels.compute.serial import SerialExecutor
 
         return SerialExecutor()
-    if small and spec.target == "local":
+    if here and spec.target == "local":
         from manymodels.compute.here import HereFirst
 
-        return HereFirst(lambda: open_executor(spec, warm=warm, patience=patience))
+        return HereFirst(here, lambda: open_executor(spec, warm=warm, patience=patience))
     import cloudpickle
 
     code = b"" if warm is None else cloudpickle.dumps(warm, protocol=5)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import chain
 from typing import Self, TypeVar
 
-from manymodels.compute.executor import Completion, Executor, nothing
-from manymodels.compute.serial import SerialExecutor
+from manymodels.compute.executor import Completion, Executor, completion, invoke, nothing
 from manymodels.compute.spec import ComputeSpec
 
 __all__ = ["START_SECONDS", "HereFirst", "is_small", "may_run_here", "small_words"]
@@ -56,38 +56,40 @@ def small_words(seconds: float) -> str:
 
 
 class HereFirst:
-    """See ``Executor``: one task after the other in this process, as ``SerialExecutor`` runs them, for a while.
+    """See ``Executor``: tasks in threads of this process, for a while.
 
     Whether work is small is an estimate. When it has taken far longer than starting workers would have, they are started for
     the tasks that are left: a run of many tasks takes a few seconds longer, at worst, than with workers from the start.
 
     Args:
+        threads: Tasks at once: several where their work is NumPy's and Arrow's, which lets the others go on.
         open_workers: Starts the workers.
     """
 
-    def __init__(self, open_workers: Callable[[], Executor]) -> None:
+    def __init__(self, threads: int, open_workers: Callable[[], Executor]) -> None:
+        self._threads = threads
         self._open_workers = open_workers
-        self._now: Executor = SerialExecutor()
+        self._later: Executor | None = None
 
     @property
     def name(self) -> str:
-        """See ``Executor``; ``serial`` while there are no workers."""
-        return self._now.name
+        """See ``Executor``; ``here`` while there are no workers."""
+        return "here" if self._later is None else self._later.name
 
     @property
     def workers(self) -> int:
         """See ``Executor``."""
-        return self._now.workers
+        return self._threads if self._later is None else self._later.workers
 
     @property
     def dashboard(self) -> str | None:
         """See ``Executor``."""
-        return self._now.dashboard
+        return None if self._later is None else self._later.dashboard
 
     @property
     def startup_seconds(self) -> float:
         """See ``Executor``; 0 while there are no workers."""
-        return self._now.startup_seconds
+        return 0.0 if self._later is None else self._later.startup_seconds
 
     def run(
         self,
@@ -97,22 +99,42 @@ class HereFirst:
         check: Callable[[], None] = nothing,
     ) -> Iterator[Completion[R]]:
         """See ``Executor``."""
-        until = time.monotonic() + _PATIENCE
         source = iter(tasks)
+        if self._later is None:
+            yield from self._here(function, source, check)
         for task in source:
-            if time.monotonic() < until:
-                yield from self._now.run(function, [task], check=check)
-                continue
-            self._now = self._open_workers()
-            yield from self._now.run(function, chain([task], source), check=check)
+            if self._later is None:
+                self._later = self._open_workers()
+            yield from self._later.run(function, chain([task], source), check=check)
+
+    def _here(
+        self, function: Callable[[T], R], source: Iterator[tuple[str, T]], check: Callable[[], None]
+    ) -> Iterator[Completion[R]]:
+        until = time.monotonic() + _PATIENCE
+        running: dict[Future[bytes], str] = {}
+        with ThreadPoolExecutor(self._threads) as pool:
+            while True:
+                while len(running) < self._threads and time.monotonic() < until:
+                    task = next(source, None)
+                    if task is None:
+                        break
+                    name, payload = task
+                    running[pool.submit(invoke, function, payload)] = name
+                if not running:
+                    return
+                done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield completion(running.pop(future), future.result(), 1)
+                check()
 
     def ask(self, function: Callable[[], R]) -> dict[str, R | None]:
         """See ``Executor``."""
-        return self._now.ask(function)
+        return {"this process": function()} if self._later is None else self._later.ask(function)
 
     def close(self) -> None:
         """See ``Executor``."""
-        self._now.close()
+        if self._later is not None:
+            self._later.close()
 
     def __enter__(self) -> Self:
         return self

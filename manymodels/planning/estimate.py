@@ -25,8 +25,8 @@ class Estimate:
     Attributes:
         seconds: Wall time without start-up, the rows being split.
         work: Seconds of work, if one process did all of it.
-        workers: Processes that it counts on.
-        here: Whether that is this one.
+        workers: Processes that it counts on, or threads of this one.
+        here: Whether it is done in this process.
         memory: Bytes of one worker.
         disk: Bytes of the new models.
     """

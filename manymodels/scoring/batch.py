@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from manymodels.artifacts.trust import Trust
 from manymodels.compute.sandbox import Started
+from manymodels.compute.threads import blas_threads
 from manymodels.exceptions import ManyModelsError, ModelError
 from manymodels.job.settings import CodeSnapshot
 from manymodels.models.blended import blend_of, completed, for_key
@@ -168,9 +169,7 @@ def score_batch(payload: ScorePayload) -> Iterator[Started | KeyScores]:
     Yields:
         ``Started((key_id, source))`` before a model is used, and each key's ``KeyScores``.
     """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(payload.settings.spec.threads):
+    with blas_threads(payload.settings.spec.threads):
         yield from _Batch(payload).run()
 
 

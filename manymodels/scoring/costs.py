@@ -15,7 +15,7 @@ from manymodels.scoring.batch import ScoreSettings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["unit_rows", "unit_seconds"]
+__all__ = ["scored_at_once", "unit_rows", "unit_seconds"]
 
 # Seconds of a key, and of each of its rows.
 _AT_ONCE = (3e-5, 3e-7)
@@ -30,8 +30,8 @@ def unit_rows(units: pa.Table, settings: ScoreSettings) -> npt.NDArray[np.float6
     return rows
 
 
-def unit_seconds(units: pa.Table, settings: ScoreSettings, fit: FitSettings) -> npt.NDArray[np.float64]:
-    """About what each unit will take. Shape (units,).
+def scored_at_once(units: pa.Table, settings: ScoreSettings, fit: FitSettings) -> npt.NDArray[np.bool_]:
+    """Which units should be scored in one call with others. Shape (units,).
 
     Args:
         units: One row per key (``scoring.units``).
@@ -40,8 +40,21 @@ def unit_seconds(units: pa.Table, settings: ScoreSettings, fit: FitSettings) -> 
     """
     # The user's own modules are imported in the child only.
     columns = fit.code is None and all_batched(build(each, fit.spec.task) for each in fit.candidates)
-    singly = units.column("segment").is_null().to_numpy() | (not columns)
+    found: npt.NDArray[np.bool_] = units.column("segment").is_valid().to_numpy() & columns
     if settings.history is not None:  # a model that is continued is an object of its own
-        singly |= units.column("history_rows").is_valid().to_numpy()
+        found &= units.column("history_rows").is_null().to_numpy()
+    return found
+
+
+def unit_seconds(
+    units: pa.Table, settings: ScoreSettings, at_once: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """About what each unit will take. Shape (units,).
+
+    Args:
+        units: One row per key (``scoring.units``).
+        settings: Of the scoring.
+        at_once: Of ``scored_at_once``.
+    """
     rows = unit_rows(units, settings)
-    return np.where(singly, _SINGLY[0] + _SINGLY[1] * rows, _AT_ONCE[0] + _AT_ONCE[1] * rows)
+    return np.where(at_once, _AT_ONCE[0] + _AT_ONCE[1] * rows, _SINGLY[0] + _SINGLY[1] * rows)

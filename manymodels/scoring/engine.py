@@ -44,7 +44,7 @@ from manymodels.registry.drivers import Driver
 from manymodels.registry.versions import other_versions
 from manymodels.scoring.assemble import OUR_COLUMNS, prediction_fields
 from manymodels.scoring.batch import ScoreSettings
-from manymodels.scoring.costs import unit_rows, unit_seconds
+from manymodels.scoring.costs import scored_at_once, unit_rows, unit_seconds
 from manymodels.scoring.inputs import ScoreInputs, open_inputs
 from manymodels.scoring.levels import Sums, reconcile
 from manymodels.scoring.parts import ScoreReceipt, finished_parts
@@ -172,7 +172,10 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     work = replace(work, plan=plan, staging=staging.parts)
     try:
         batches = staging.batches() if resumed else None
-        seconds = unit_seconds(units, work.score, settings.fit)
+        at_once = scored_at_once(units, work.score, settings.fit)
+        seconds = unit_seconds(units, work.score, at_once)
+        # In one process children would take each other's memory.
+        threads = job.compute.local_workers if at_once.all() else 1
         warm = partial(
             warm_worker,
             settings.fit,
@@ -180,7 +183,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
             batched=settings.job.training.isolation != "process",
         )
         receipts, startup = _fan_out(
-            job, score_id, units, seconds, batches, work, staging, progress, registry, warm
+            job, score_id, units, seconds, batches, work, staging, progress, registry, warm, threads
         )
         sink = Sink(request.output, staging)
         if sum_levels(job):
@@ -403,6 +406,7 @@ def _fan_out(
     progress: Progress,
     registry: Registry,
     warm: Callable[[], None],
+    threads: int,
 ) -> tuple[list[ScoreReceipt], float]:
     """Score the batches that have no part yet; ``batches`` is None where none was begun, ``seconds`` what units will take."""
     receipts = {} if batches is None else finished_parts(staging.parts, work.plan)
@@ -413,7 +417,8 @@ def _fan_out(
     ) and is_small(float(seconds.sum()), float(seconds.max(initial=0.0)), job.compute.local_workers)
     if small:
         progress.say(small_words(float(seconds.sum())))
-    with open_executor(job.compute, storage_root=registry.storage.root, warm=warm, small=small) as executor:
+    here = threads if small else 0
+    with open_executor(job.compute, storage_root=registry.storage.root, warm=warm, here=here) as executor:
         if batches is None:
             batches = _packed(units, work, seconds, job.compute.local_workers if small else executor.workers)
             staging.begin(Claim(score_id, work.plan, Driver.here().to_json()), batches)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.compute.threads import blas_threads
 from manymodels.models.contract import FittedModel
 from manymodels.partitioning.keys import cast_keys, key_ids, make_key
 from manymodels.partitioning.memory import MemoryRows
@@ -91,8 +92,6 @@ def score_in_memory(
     Raises:
         DataError: A key column cannot be cast losslessly to the kind that training recorded.
     """
-    from threadpoolctl import threadpool_limits
-
     from manymodels.partitioning.listing import displays
 
     frame, offsets = rows.read(rows.manifest, [*columns, place])
@@ -107,7 +106,7 @@ def score_in_memory(
     found: dict[str, npt.NDArray[Any]] = {}
     sources = np.full(len(whole), "", dtype=object)
     nobody: dict[int, str] = {}
-    with threadpool_limits(1):
+    with blas_threads(1):
         for number, key_id in enumerate(key_ids(keys, list(ladder.key_kinds)).to_pylist()):
             part = whole.part(int(offsets[number]), int(offsets[number + 1]))
             at = places[part.places]

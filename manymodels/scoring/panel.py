@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from manymodels.artifacts.columns import CODEC
 from manymodels.artifacts.reader import SegmentReader
+from manymodels.compute.threads import blas_threads
 from manymodels.exceptions import StoreError
 from manymodels.models.batched.contract import Ints, ModelColumns, Panel
 from manymodels.records import Rows
@@ -37,8 +38,6 @@ def score_panel(settings: ScoreSettings, units: pa.Table) -> list[Scored]:
     Raises:
         StoreError: The rows could not be read.
     """
-    from threadpoolctl import threadpool_limits
-
     groups = list(_models(settings, units))
     if not groups:
         return []
@@ -46,7 +45,7 @@ def score_panel(settings: ScoreSettings, units: pa.Table) -> list[Scored]:
     panel, times, bad = _rows(settings, units, places)
     found = []
     first = 0
-    with threadpool_limits(settings.spec.threads):
+    with blas_threads(settings.spec.threads):
         for places, columns in groups:
             part = np.arange(first, first + len(places))
             first += len(places)

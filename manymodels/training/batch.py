@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from manymodels.compute.sandbox import Started
+from manymodels.compute.threads import blas_threads
 from manymodels.job.settings import FitSettings
 from manymodels.records import AttemptFailure, KeyOutcome, Rows
 from manymodels.training.parents import ParentLevel, parents_of
@@ -99,12 +100,10 @@ def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
     Yields:
         ``Started((key_id, candidate))`` before every evaluation and refit, and each key's ``KeyOutcome``.
     """
-    from threadpoolctl import threadpool_limits
-
     settings = payload.settings
     whole, offsets = read_rows(settings, payload.keys, payload.partitions)
     parts = [whole.part(start, stop) for start, stop in pairwise(offsets.tolist())]
-    with threadpool_limits(settings.spec.threads):
+    with blas_threads(settings.spec.threads):
         if payload.rung is not None:
             yield from _fit_rung(payload.rung, parts, payload)
         else:

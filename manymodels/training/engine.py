@@ -99,11 +99,11 @@ def train(prepared: Prepared, progress: Progress, *, began: float | None = None)
     layout = lay_out(prepared)
     meter = Meter(prepared.effort, now - began, layout.rung_guess)
     script = write_script(prepared, layout)
-    if layout.estimate.here and prepared.job.compute.target == "local" and script.batches:
-        progress.say(small_words(layout.estimate.work))
-    result = _execute(
-        prepared.job, prepared.registry, script, progress, began, meter, small=layout.estimate.here
-    )
+    estimate = layout.estimate
+    if estimate.here and prepared.job.compute.target == "local" and script.batches:
+        progress.say(small_words(estimate.work))
+    here = estimate.workers if estimate.here else 0
+    result = _execute(prepared.job, prepared.registry, script, progress, began, meter, here=here)
     changed = prepared.resolved.source.changed()
     if changed is not None:
         path, what = changed
@@ -169,10 +169,10 @@ def _execute(
     began: float,
     meter: Meter | None = None,
     *,
-    small: bool = False,
+    here: int = 0,
 ) -> RunResult:
     with RunOutcomes(registry.storage, script) as outcomes:
-        return _carry_out(job, registry, script, outcomes, progress, began, meter, small=small)
+        return _carry_out(job, registry, script, outcomes, progress, began, meter, here=here)
 
 
 def _carry_out(
@@ -184,7 +184,7 @@ def _carry_out(
     began: float,
     meter: Meter | None,
     *,
-    small: bool,
+    here: int,
 ) -> RunResult:
     run_id = script.run_id
     outcomes.load(registry.journalled(run_id))
@@ -196,7 +196,7 @@ def _carry_out(
                 _target(job, len(left)),
                 storage_root=registry.storage.root,
                 warm=partial(warm_worker, script.work),
-                small=small,
+                here=here,
             ) as executor:
                 if executor.dashboard:
                     progress.say(f"Dask dashboard: {executor.dashboard}")
@@ -221,9 +221,9 @@ def _carry_out(
                     fan_out = time.perf_counter() - opened
                 startup = executor.startup_seconds
                 if meter is not None:
-                    here = executor.name == "serial"
                     # Where work began here, workers started meanwhile.
-                    meter.fanned_out(fan_out - startup * small, executor.workers, here=here)
+                    took = fan_out - startup if here else fan_out
+                    meter.fanned_out(took, executor.workers, here=executor.name in ("serial", "here"))
         result = _publish(job, registry, script, outcomes, began, startup, meter)
     except (KeyboardInterrupt, RunInterrupted) as stop:
         reason = stop.message if isinstance(stop, RunInterrupted) else _BY_USER

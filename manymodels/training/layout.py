@@ -83,7 +83,9 @@ def lay_out(prepared: Prepared) -> Layout:
         and (bool(prepared.past) or prepared.effort.is_known)
         and is_small(sum(work), max(work, default=0.0), workers)
     )
-    used, parallel = (alone, 1) if here else (engine(here=False), max(1, min(workers, len(work))))
+    # In one process children would take each other's memory; what is fitted at once shares it well.
+    most = 1 if here and not prepared.effort.batched else workers
+    used, parallel = alone if here else engine(here=False), max(1, min(most, len(work)))
     total = prepared.seconds + used.seconds(costs(used), parallel, len(plan.table), here=here)
     largest = np.array([rows.max() if len(rows) else 0], dtype=np.int64)
     kept = largest if job.training.max_rows is None else np.minimum(largest, job.training.max_rows.rows)

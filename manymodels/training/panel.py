@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.compute.threads import blas_threads
 from manymodels.evaluation.backtests import panel_backtest, row_times
 from manymodels.evaluation.metrics import skill_scores
 from manymodels.evaluation.splits import NOTHING_HELD_OUT, holds_out
@@ -121,7 +122,6 @@ def train_panel(
         StoreError: The rows could not be read.
     """
     import pyarrow as pa
-    from threadpoolctl import threadpool_limits
 
     from manymodels.evaluation.metrics import resolve_metric
 
@@ -135,7 +135,7 @@ def train_panel(
     traits = _traits(settings, panel)
     if settings.lessons is not None:
         tried &= _suggested(settings, keys, tried, traits)
-    with threadpool_limits(settings.spec.threads):
+    with blas_threads(settings.spec.threads):
         choice = fit_panel(
             panel,
             seeds,

@@ -30,10 +30,10 @@ TASKS = [(f"task-{number}", number) for number in range(5)]
 
 
 def test_small_work_starts_no_workers() -> None:
-    with open_executor(ComputeSpec(), small=True) as executor:
-        assert [c.value for c in executor.run(work.square, TASKS)] == [0, 1, 4, 9, 16]
+    with open_executor(ComputeSpec(), here=2) as executor:
+        assert sorted(c.value for c in executor.run(work.square, TASKS)) == [0, 1, 4, 9, 16]
         assert executor.ask(os.getpid) == {"this process": os.getpid()}
-        assert (executor.name, executor.workers, executor.startup_seconds) == ("serial", 1, 0.0)
+        assert (executor.name, executor.workers, executor.startup_seconds) == ("here", 2, 0.0)
 
 
 def test_workers_take_over_when_it_takes_longer_than_starting_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,10 +46,10 @@ def test_workers_take_over_when_it_takes_longer_than_starting_them(monkeypatch: 
         return opened[-1]
 
     names: list[str] = []
-    executor = HereFirst(open_workers)
+    executor = HereFirst(1, open_workers)
     for completion in executor.run(work.square, TASKS, check=lambda: names.append(executor.name)):
         assert completion.value == int(completion.name[-1]) ** 2
-    assert names == ["serial", "local", "local", "local", "local"]
+    assert names == ["here", "local", "local", "local", "local"]
     assert (executor.workers, executor.startup_seconds, len(opened)) == (2, 3.0, 1)
     executor.close()
     assert opened[0].closed
