@@ -34,6 +34,8 @@ __all__ = [
     "folder_of",
 ]
 
+_PIECE = 10_000  # rows: shorter pieces are copied together
+
 FORMAT = 1
 """Of the files of a partition store; a store of a newer format is refused."""
 
@@ -319,9 +321,12 @@ def cut_rows(
             f"expected at least {int(ends.max()):,} rows in a row group of {path}, found {group.num_rows:,}; "
             "delete its folder and run again, to split anew"
         )
-    if bool((begins[1:] == ends[:-1]).all()):
-        return group.slice(int(begins[0]), int(ends[-1] - begins[0]))
-    return group.take(pa.array(_ranges(begins, rows)))
+    gaps = np.flatnonzero(begins[1:] != ends[:-1])
+    if len(gaps) > group.num_rows // _PIECE:
+        return group.take(pa.array(_ranges(begins, rows)))
+    firsts, lasts = begins[np.append(0, gaps + 1)], ends[np.append(gaps, -1)]
+    pieces = [group.slice(a, b - a) for a, b in zip(firsts.tolist(), lasts.tolist(), strict=True)]
+    return pa.concat_tables(pieces)  # copies nothing
 
 
 def _ranges(begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

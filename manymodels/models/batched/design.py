@@ -163,14 +163,14 @@ def _medians(panel: Panel, values: Floats, known: npt.NDArray[Any], used: Flags)
     found = np.zeros(used.shape)
     counts = np.broadcast_to(known, used.shape).astype(np.int64)
     for keys, block in padded(values, panel.offsets):
-        every = np.arange(len(keys))
-        beyond = np.arange(block.shape[1]) >= panel.lengths[keys][:, None]
-        for column in range(values.shape[1]):
-            ordered = np.where(beyond | np.isnan(block[:, :, column]), np.inf, block[:, :, column])
-            ordered.sort(axis=1)
-            count = counts[keys, column]
-            low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, block.shape[1] - 1)
-            found[keys, column] = (ordered[every, low] + ordered[every, high]) / 2
+        ordered = np.ascontiguousarray(block.transpose(0, 2, 1))
+        beyond = np.arange(block.shape[1]) >= panel.lengths[keys][:, None, None]
+        np.copyto(ordered, np.inf, where=beyond | np.isnan(ordered))
+        ordered.sort(axis=2)
+        count = counts[keys]
+        low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, block.shape[1] - 1)
+        middle = np.take_along_axis(ordered, np.stack([low, high], axis=2), axis=2)
+        found[keys] = middle.sum(axis=2) / 2
     return np.where(used, found, 0.0)
 
 
