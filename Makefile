@@ -13,7 +13,7 @@ setup: $(STAMP)  ## make the virtual environment
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[postgres,report,s3]' \
-	  pytest hypothesis mypy ruff flask flask-cors 'moto[s3]'
+	  pytest pytest-xdist hypothesis mypy ruff flask flask-cors 'moto[s3]'
 	@touch $(STAMP)
 
 demo: setup  ## train, register and score one model per store on the sample data
@@ -30,7 +30,7 @@ format: setup  ## rewrite the code in the project's style
 
 test: setup  ## all tests
 	bash scripts/services.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .venv-peers/.installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers

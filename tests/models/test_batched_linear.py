@@ -97,6 +97,15 @@ def test_any_kind_of_feature_alone_will_do(features: tuple[str, ...]) -> None:
     assert len(compared.fit.places) >= 18
 
 
+def test_fits_leave_the_rows_as_they_were() -> None:
+    rng = np.random.default_rng(5)
+    panel = panel_of([_frame(rng, 40, key)[["a", "y"]] for key in range(6)])  # one column, of keys that adjoin
+    before = panel.rows.frame().copy()
+    compared = compare(_family(RIDGE), panel, panel, _spec(features=("a",)))
+    assert len(compared.fit.places) == 6
+    pd.testing.assert_frame_equal(panel.rows.frame(), before)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_batched_least_squares_leaves_collinear_keys_alone(seed: int) -> None:
     panel = _panel(seed)

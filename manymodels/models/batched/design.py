@@ -163,7 +163,7 @@ def _medians(panel: Panel, values: Floats, known: npt.NDArray[Any], used: Flags)
     found = np.zeros(used.shape)
     counts = np.broadcast_to(known, used.shape).astype(np.int64)
     for keys, block in padded(values, panel.offsets):
-        ordered = np.ascontiguousarray(block.transpose(0, 2, 1))
+        ordered = np.array(block.transpose(0, 2, 1), order="C")  # a copy, which is sorted in place
         beyond = np.arange(block.shape[1]) >= panel.lengths[keys][:, None, None]
         np.copyto(ordered, np.inf, where=beyond | np.isnan(ordered))
         ordered.sort(axis=2)
