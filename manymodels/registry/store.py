@@ -16,7 +16,7 @@ from manymodels.redaction import redact, remember_inline
 from manymodels.registry import schema
 from manymodels.registry.adoption import adopt, is_adopted, refuse_links
 from manymodels.registry.database import WAIT, Database, parse_url, sqlite_url
-from manymodels.registry.migrations import revision_of, upgrade
+from manymodels.registry.migrations import create, revision_of, upgrade
 from manymodels.secrets import resolve_secrets
 from manymodels.storage import Storage
 
@@ -262,7 +262,7 @@ def prepare_database(connection: sa.Connection, database: Database, store_id: st
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INIT_LOCK)))
     found = revision_of(connection)
     if found is None:
-        upgrade(connection)
+        create(connection)
     _check_revision(found or schema.REVISION, database.place)
     known = connection.execute(sa.select(schema.store.c.store_id)).scalar()
     if known is None:

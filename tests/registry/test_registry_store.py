@@ -174,14 +174,43 @@ def test_a_store_at_a_url_needs_a_database_and_works_with_one(postgres_url: str,
         assert Fleet(registry).served() == {"a": 1}
 
 
-def test_the_schema_is_what_the_migrations_make(registry: Registry) -> None:
+def test_a_new_schema_is_what_the_migrations_make(registry: Registry) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    def work(connection: sa.Connection) -> list[object]:
+    def differences(connection: sa.Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection), schema.metadata))
 
-    assert registry._db.read(work) == []
+    def migrate(connection: sa.Connection) -> None:
+        schema.metadata.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE alembic_version"))
+        upgrade(connection)
+
+    made = registry._db.read(_tables)
+    assert registry._db.read(differences) == []
+    registry._db.write(migrate)
+    assert registry._db.read(differences) == []
+    assert registry._db.read(_tables) == made
+
+
+def _tables(connection: sa.Connection) -> dict[str, object]:
+    """Every table's columns, key and, on SQLite, whether it has row numbers."""
+    found = sa.inspect(connection)
+    text: dict[str, str] = {}
+    if connection.dialect.name == "sqlite":
+        rows = connection.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        text = {row.name: row.sql for row in rows}
+    return {
+        name: (
+            {
+                (column["name"], str(column["type"]), column["nullable"], column["default"])
+                for column in found.get_columns(name)
+            },
+            found.get_pk_constraint(name),
+            "WITHOUT ROWID" in text.get(name, ""),
+        )
+        for name in found.get_table_names()
+    }
 
 
 def test_migrating_again_changes_nothing(registry: Registry) -> None:
