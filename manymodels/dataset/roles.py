@@ -230,14 +230,12 @@ def tells(feature: pd.Series, target: pd.Series) -> bool:
     feature, target = feature[both], target[both]
     if len(target) < 3 or target.nunique() < 2 or feature.nunique() < 2:
         return False
-    if (feature.astype(str) == target.astype(str)).all():
-        return True
     if not _are_numbers(feature) or not _are_numbers(target):
-        return False
+        return bool((feature.astype(str) == target.astype(str)).all())
     x, y = feature.to_numpy(np.float64), target.to_numpy(np.float64)
     if not np.isfinite(x).all() or not np.isfinite(y).all():
-        return False
-    return bool(len(y) > 2 and 1 - abs(np.corrcoef(x, y)[0, 1]) < _SAME)
+        return bool((x == y).all())
+    return bool(1 - abs(np.corrcoef(x, y)[0, 1]) < _SAME)
 
 
 def _are_numbers(column: pd.Series) -> bool:
