@@ -135,13 +135,15 @@ def train(
         RunInterrupted: The user stopped it; ``manymodels runs resume`` continues it.
         RunError: It stopped; ``manymodels runs resume`` continues it.
     """
+    from manymodels.training.early import EarlyWorkers
     from manymodels.training.engine import train as execute
     from manymodels.training.prepare import Selection, prepare
 
     began = time.perf_counter()
-    prepared = prepare(job.seen(as_of), data, Selection(only, _listed(keys), limit))
-    with _progress(progress) as shown:
-        result = execute(prepared, shown, began=began)
+    with EarlyWorkers() as early:
+        prepared = prepare(job.seen(as_of), data, Selection(only, _listed(keys), limit), early=early)
+        with _progress(progress) as shown:
+            result = execute(prepared, shown, began=began, early=early)
     return Run(prepared.registry, prepared.registry.run(result.run_id))
 
 

@@ -31,18 +31,19 @@ def train(
     from manymodels.api import run_summary
     from manymodels.job.loading import load_job
     from manymodels.progress import progress_for
+    from manymodels.training.early import EarlyWorkers
     from manymodels.training.engine import train as execute
     from manymodels.training.prepare import prepare
 
     loaded = load_job(job, overrides=overridden(overrides, as_of))
     began = time.perf_counter()
-    with progress_for(quiet=call.quiet) as progress:
-        prepared = prepare(loaded, selection=selected(only, keys, limit))
+    with progress_for(quiet=call.quiet) as progress, EarlyWorkers() as early:
+        prepared = prepare(loaded, selection=selected(only, keys, limit), early=early)
         for warning in prepared.resolved.warnings:
             progress.say(f"warning: {warning}")
         if len(prepared.plan.training) == 0:
             progress.say("Nothing to train: no key has a cause to.")
-        result = execute(prepared, progress, began=began)
+        result = execute(prepared, progress, began=began, early=early)
     registry = prepared.registry
     show_result(call, registry, run_summary(registry.run(result.run_id)), result.failed_rungs)
     return GATE if result.state == "failed_gate" else 0

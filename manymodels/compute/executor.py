@@ -15,6 +15,7 @@ from manymodels.exceptions import ComputeError
 
 if TYPE_CHECKING:
     from manymodels.compute.dask import DaskExecutor
+    from manymodels.compute.local import LocalWorkers
 
 __all__ = [
     "PATIENCE",
@@ -131,6 +132,7 @@ def open_executor(
     warm: Callable[[], object] | None = None,
     patience: float | None = None,
     here: int = 0,
+    started: LocalWorkers | None = None,
 ) -> Executor:
     """The executor that a job asks for, ready to run.
 
@@ -143,6 +145,7 @@ def open_executor(
             when None.
         here: Tasks at once in this process, for work that is too small for local workers: it begins in this process, see
             ``HereFirst``. 0 starts them.
+        started: Local workers that began to start already; the executor ends them.
 
     Raises:
         ComputeError: No scheduler or no workers; workers of other versions; workers that do not reach the store.
@@ -164,7 +167,7 @@ def open_executor(
     if spec.target == "local":
         from manymodels.compute.local import LocalWorkers
 
-        workers = LocalWorkers(spec, warm=code)  # they import Dask while this process does
+        workers = started or LocalWorkers(spec, warm=code)  # they import Dask while this process does
         try:
             from manymodels.compute.dask import open_local
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from itertools import pairwise
 from typing import Any, Protocol
@@ -87,13 +88,20 @@ class Resolved:
     split_seconds: float
 
 
-def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
+def resolve(
+    job: Job,
+    frame: Any,
+    storage: Storage,
+    *,
+    begin: Callable[[Source, Sequence[CandidateSpec], Sequence[Family]], None] | None = None,
+) -> Resolved:
     """Open the job's data, check it against the job, and split it by key unless that was done before.
 
     Args:
         job: The job.
         frame: A pandas, Dask or Arrow table that stands in for ``data.path``.
         storage: Where the partition store goes.
+        begin: Called with the rows, the candidates and their families when there is something to split, before it is.
 
     Raises:
         JobError: A candidate or metric that is not there, or cannot be imported.
@@ -126,7 +134,8 @@ def resolve(job: Job, frame: Any, storage: Storage) -> Resolved:
         featureless=all(isinstance(family, CustomFamily) for family in families),
     )
     began = time.perf_counter()
-    store = split_rows(job, source, job.data, roles, storage)
+    ahead = None if begin is None else partial(begin, source, candidates, families)
+    store = split_rows(job, source, job.data, roles, storage, begin=ahead)
     split_seconds = time.perf_counter() - began
     spec = fit_spec(job, roles, store)
     libraries = library_versions(families)

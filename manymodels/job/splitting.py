@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from manymodels.compute.executor import open_cluster
@@ -16,7 +17,15 @@ from manymodels.storage import Storage
 __all__ = ["split_rows"]
 
 
-def split_rows(job: Job, source: Source, data: DataSpec, roles: Roles, storage: Storage) -> PartitionStore:
+def split_rows(
+    job: Job,
+    source: Source,
+    data: DataSpec,
+    roles: Roles,
+    storage: Storage,
+    *,
+    begin: Callable[[], object] | None = None,
+) -> PartitionStore:
     """Split rows by key: on the job's scheduler when it names one, else here.
 
     A table in memory is split here whatever the job says: its rows are here, and workers find theirs in the store.
@@ -27,6 +36,7 @@ def split_rows(job: Job, source: Source, data: DataSpec, roles: Roles, storage: 
         data: The ``data`` section for these rows.
         roles: Which column is what.
         storage: The store to write to.
+        begin: Called when there is something to split, before it is.
 
     Raises:
         DataError: The rows do not fit the job.
@@ -41,4 +51,5 @@ def split_rows(job: Job, source: Source, data: DataSpec, roles: Roles, storage: 
         storage,
         memory=None if job.compute.memory == "auto" else job.compute.memory,
         cluster=partial(open_cluster, job.compute, storage_root=storage.root) if elsewhere else None,
+        begin=begin,
     )

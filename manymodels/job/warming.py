@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from manymodels.job.runner import spare_runner
-from manymodels.job.settings import FitSettings
+from manymodels.job.settings import CodeSnapshot
 from manymodels.models.batched.trainers import trainer_module
 from manymodels.models.families import build
 from manymodels.models.spec import CandidateSpec, Task
@@ -18,25 +18,38 @@ _PATIENCE = 60.0  # seconds for the child to import what fits need
 _ROOM = 1 << 40  # bytes: nothing is fitted yet
 
 
-def warm_up(fit: FitSettings, modules: Sequence[str], *, isolated: bool, batched: bool) -> None:
+def warm_up(
+    candidates: Sequence[CandidateSpec],
+    task: Task,
+    modules: Sequence[str],
+    *,
+    root: str,
+    code: CodeSnapshot | None,
+    threads: int,
+    isolated: bool,
+    batched: bool,
+) -> None:
     """Import what the batches of a run need, and where keys are fitted one by one start the child that does it.
 
     Args:
-        fit: What the fits need.
+        candidates: Of the run.
+        task: Of the job.
         modules: Of the batches' own code.
+        root: Of the store.
+        code: The user's own modules; None when there are none.
+        threads: BLAS and OpenMP threads of a fit.
         isolated: Whether keys that are fitted one by one are fitted in a child.
         batched: Whether all keys of a batch may be fitted at once.
     """
-    task = fit.spec.task
-    trainers = [trainer_module(candidate, task) for candidate in fit.candidates]
-    at_once = batched and fit.code is None and None not in trainers
+    trainers = [trainer_module(candidate, task) for candidate in candidates]
+    at_once = batched and code is None and None not in trainers
     child = None
     if isolated and not at_once:
-        child = spare_runner(Storage.at(fit.storage_root), fit.code, threads=fit.spec.threads)
+        child = spare_runner(Storage.at(root), code, threads=threads)
     for module in (*modules, *(trainers if at_once else ())):
         import_module(str(module))
     if child is not None:
-        payload = (fit.candidates, task)
+        payload = (candidates, task)
         for _ in child.run(f"{__name__}:build_families", payload, timeout=_PATIENCE, memory=_ROOM):
             pass
 

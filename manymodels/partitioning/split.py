@@ -63,6 +63,7 @@ def split(
     memory: int | None = None,
     threads: int | None = None,
     cluster: Cluster | None = None,
+    begin: Callable[[], object] | None = None,
 ) -> PartitionStore:
     """Split a dataset by key; a dataset that was split before is not read again.
 
@@ -75,6 +76,7 @@ def split(
         threads: Of DuckDB; one per core when None.
         cluster: Split there, by Dask's shuffle; it is opened if there is something to split. When None, DuckDB splits
             here, out of core, but for a Dask frame, which is computed wherever Dask chooses.
+        begin: Called when there is something to split, before it is.
 
     Raises:
         DataError: Null keys (as ``data.on_null_key`` has it) or times, with their number; no rows; a level column
@@ -87,6 +89,8 @@ def split(
     known = None if memo is None else _known(storage, memo)
     if known is not None and _mark_used(known):
         return known
+    if begin is not None:
+        begin()
     folder = storage.scratch()
     try:
         if cluster is not None or source.kind == "dask":

@@ -59,7 +59,16 @@ class ScoreWork:
 
 def warm_worker(fit: FitSettings, *, isolated: bool, batched: bool) -> None:
     """Import what batches need, and start the child where they need it."""
-    warm_up(fit, ("manymodels.scoring.panel", "pandas", "threadpoolctl"), isolated=isolated, batched=batched)
+    warm_up(
+        fit.candidates,
+        fit.spec.task,
+        ("manymodels.scoring.panel", "pandas", "threadpoolctl"),
+        root=fit.storage_root,
+        code=fit.code,
+        threads=fit.spec.threads,
+        isolated=isolated,
+        batched=batched,
+    )
 
 
 def run_score_batch(task: BatchTask) -> ScoreReceipt:

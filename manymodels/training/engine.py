@@ -41,6 +41,7 @@ from manymodels.redaction import redact
 from manymodels.registry import Promotion, PromotionRule, Registry, RunRecord, RunState
 from manymodels.training.allowance import Allowance
 from manymodels.training.decisions import decisions
+from manymodels.training.early import EarlyWorkers
 from manymodels.training.layout import lay_out
 from manymodels.training.meter import Meter
 from manymodels.training.outcomes import RunOutcomes
@@ -82,13 +83,20 @@ class RunResult:
     failed_rungs: dict[str, str]
 
 
-def train(prepared: Prepared, progress: Progress, *, began: float | None = None) -> RunResult:
+def train(
+    prepared: Prepared,
+    progress: Progress,
+    *,
+    began: float | None = None,
+    early: EarlyWorkers | None = None,
+) -> RunResult:
     """Execute a plan: exactly it, and nothing else.
 
     Args:
         prepared: The job, its data and the plan.
         progress: Told what happens.
         began: ``time.perf_counter()`` when the work began (the split included); now when None.
+        early: Workers that may have begun to start; they are taken over, or ended.
 
     Raises:
         RunInterrupted: The user stopped it.
@@ -103,7 +111,10 @@ def train(prepared: Prepared, progress: Progress, *, began: float | None = None)
     if estimate.here and prepared.job.compute.target == "local" and script.batches:
         progress.say(small_words(estimate.work))
     here = estimate.workers if estimate.here else 0
-    result = _execute(prepared.job, prepared.registry, script, progress, began, meter, here=here)
+    early = early or EarlyWorkers()
+    if here or not script.batches:
+        early.close()
+    result = _execute(prepared.job, prepared.registry, script, progress, began, meter, early, here=here)
     changed = prepared.resolved.source.changed()
     if changed is not None:
         path, what = changed
@@ -129,7 +140,7 @@ def resume(run_id: str, registry: Registry, progress: Progress) -> RunResult:
         )
     script = load_script(registry.storage, record, registry.trust)
     registry.mark_running(record.id)
-    return _execute(script.job, registry, script, progress, began)
+    return _execute(script.job, registry, script, progress, began, None, EarlyWorkers())
 
 
 def refuse_changed_job(record: RunRecord, job: Job) -> None:
@@ -167,12 +178,13 @@ def _execute(
     script: RunScript,
     progress: Progress,
     began: float,
-    meter: Meter | None = None,
+    meter: Meter | None,
+    early: EarlyWorkers,
     *,
     here: int = 0,
 ) -> RunResult:
     with RunOutcomes(registry.storage, script) as outcomes:
-        return _carry_out(job, registry, script, outcomes, progress, began, meter, here=here)
+        return _carry_out(job, registry, script, outcomes, progress, began, meter, early, here=here)
 
 
 def _carry_out(
@@ -183,6 +195,7 @@ def _carry_out(
     progress: Progress,
     began: float,
     meter: Meter | None,
+    early: EarlyWorkers,
     *,
     here: int,
 ) -> RunResult:
@@ -197,6 +210,7 @@ def _carry_out(
                 storage_root=registry.storage.root,
                 warm=partial(warm_worker, script.work),
                 here=here,
+                started=early.take(),
             ) as executor:
                 if executor.dashboard:
                     progress.say(f"Dask dashboard: {executor.dashboard}")

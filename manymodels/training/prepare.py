@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from manymodels.planning.plan import Plan, Scope, make_plan
 from manymodels.planning.receipts import RunCosts, costs_path, read_costs
 from manymodels.registry import Registry
 from manymodels.storage import Storage
+from manymodels.training.early import EarlyWorkers
 from manymodels.training.incumbents import Incumbents, incumbents_of
 from manymodels.training.learning import earlier_runs
 
@@ -76,13 +78,20 @@ class Prepared:
     seconds: float = 0.0
 
 
-def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> Prepared:
+def prepare(
+    job: Job,
+    frame: Any = None,
+    selection: Selection | None = None,
+    *,
+    early: EarlyWorkers | None = None,
+) -> Prepared:
     """Split the job's data (unless it is unchanged) and plan a run.
 
     Args:
         job: The job.
         frame: A pandas, Dask or Arrow table that stands in for ``data.path``.
         selection: Which keys may train; None is all, by the job's ``training.only``.
+        early: Workers that begin to start when there is much to split.
 
     Raises:
         UsageError: The job, or data that does not fit it.
@@ -94,7 +103,8 @@ def prepare(job: Job, frame: Any = None, selection: Selection | None = None) -> 
     began = time.perf_counter()
     _refuse_store_in_input(job)
     registry = Registry.open(job.store, create=True)
-    resolved = resolve(job, frame, registry.storage)
+    begin = None if early is None else partial(early.begin, job, registry.storage.root)
+    resolved = resolve(job, frame, registry.storage, begin=begin)
     manifest = resolved.store.manifest
     scope = _scope(job, resolved, registry, selection or Selection())
     history = registry.history(job.name)

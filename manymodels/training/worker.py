@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
     from manymodels.artifacts.segments import SegmentMeta
 
-__all__ = ["WorkSettings", "run_batch", "task_name", "warm_worker"]
+__all__ = ["BATCH_MODULES", "WorkSettings", "run_batch", "task_name", "warm_worker"]
+
+BATCH_MODULES = ("manymodels.artifacts.segments", "manymodels.training.panel", "pandas", "threadpoolctl")
+"""What batches import beside the candidates' own libraries."""
 
 _NOBODY: Blame = MappingProxyType({})
 _LARGE = 10_000  # bytes of a model that is let go once it is in the segment; for smaller ones that costs more than it saves
@@ -85,12 +88,21 @@ def task_name(task: BatchTask) -> str:
 
 def warm_worker(settings: WorkSettings) -> None:
     """Import what batches need, and start the child where they need it."""
-    modules = ("manymodels.artifacts.segments", "manymodels.training.panel", "pandas", "threadpoolctl")
-    warm_up(settings.fit, modules, isolated=settings.isolated, batched=settings.batched)
+    fit = settings.fit
+    warm_up(
+        fit.candidates,
+        fit.spec.task,
+        BATCH_MODULES,
+        root=fit.storage_root,
+        code=fit.code,
+        threads=fit.spec.threads,
+        isolated=settings.isolated,
+        batched=settings.batched,
+    )
     if settings.batched:
         from manymodels.training.panel import trainers_of
 
-        trainers_of(settings.fit)
+        trainers_of(fit)
 
 
 def run_batch(task: BatchTask) -> BatchReceipt:
