@@ -56,13 +56,14 @@ def small_words(seconds: float) -> str:
 
 
 class HereFirst:
-    """See ``Executor``: tasks in threads of this process, for a while.
+    """See ``Executor``: tasks in this process, for a while.
 
     Whether work is small is an estimate. When it has taken far longer than starting workers would have, they are started for
     the tasks that are left: a run of many tasks takes a few seconds longer, at worst, than with workers from the start.
 
     Args:
-        threads: Tasks at once: several where their work is NumPy's and Arrow's, which lets the others go on.
+        threads: Tasks at once, where their work is NumPy's and Arrow's, which lets the others go on. With 1 they run in the
+            caller's thread, whose child process stays for what comes next.
         open_workers: Starts the workers.
     """
 
@@ -111,6 +112,11 @@ class HereFirst:
         self, function: Callable[[T], R], source: Iterator[tuple[str, T]], check: Callable[[], None]
     ) -> Iterator[Completion[R]]:
         until = time.monotonic() + _PATIENCE
+        if self._threads == 1:
+            while time.monotonic() < until and (task := next(source, None)) is not None:
+                yield completion(task[0], invoke(function, task[1]), 1)
+                check()
+            return
         running: dict[Future[bytes], str] = {}
         with ThreadPoolExecutor(self._threads) as pool:
             while True:

@@ -37,7 +37,7 @@ def test_small_work_starts_no_workers() -> None:
 
 
 def test_workers_take_over_when_it_takes_longer_than_starting_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(0, 1000, 3))  # three seconds a task
+    clock = iter(range(0, 1000, 3))  # three seconds between looks at it
     monkeypatch.setattr(here.time, "monotonic", lambda: float(next(clock)))
     opened: list[Workers] = []
 
