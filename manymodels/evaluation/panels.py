@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from manymodels.evaluation.panel_splits import PanelSplit
 from manymodels.models.batched.contract import BatchedTrainer, Ints, Panel, segment_sums
 from manymodels.models.contract import FitSpec, Floats, Predictions, interval_columns
 from manymodels.models.tabular.outputs import probability_column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["HeldPanel", "PanelEvaluation", "evaluate_panel", "measure_panel"]
 
@@ -139,15 +142,21 @@ def _smape(held: HeldPanel) -> Floats:
 
 def _mase(held: HeldPanel) -> Floats:
     season = held.spec.season_length
-    lag = np.where(held.train.lengths > season, season, 1)
-    scale = np.where(lag == season, _lagged(held, season), _lagged(held, 1) if season > 1 else np.nan)
+    scale = _lagged(held, season)
+    if season > 1 and not (long := held.train.lengths > season).all():
+        scale = np.where(long, scale, _lagged(held, 1))
     return _mae(held) / np.where(scale > 0, scale, np.nan)
 
 
 def _lagged(held: HeldPanel, lag: int) -> Floats:
     """Mean absolute change over a lag before each cutoff; NaN where no two values are so far apart."""
-    moved = np.zeros(len(held.target))
-    moved[lag:] = np.abs(held.target[lag:] - held.target[:-lag])
+
+    def changes(_: pd.DataFrame) -> Floats:
+        moved = np.zeros(len(held.target))
+        np.abs(held.target[lag:] - held.target[:-lag], out=moved[lag:])
+        return moved
+
+    moved = held.train.rows.derived(("changes", held.spec.target, lag), changes)
     starts, stops = held.train.starts + lag, held.train.stops
     far = stops > starts
     found = np.full(len(starts), np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,9 @@ from manymodels.models.forecast.simple import (
     Naive,
     SeasonalNaive,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["BatchedDrift", "BatchedLastSeason", "BatchedMean", "Drifts", "LastSeasons", "Means"]
 
@@ -109,8 +112,13 @@ class BatchedLastSeason:
         length = season_of(self.season_length, spec)
         places, series = SeriesPanel.read(panel, basis, least=length)
         season = series.target[(series.stops - length)[:, None] + np.arange(length)]
-        moved = np.zeros(len(series.target))
-        moved[length:] = np.square(series.target[length:] - series.target[:-length])
+
+        def squared(_: pd.DataFrame) -> Floats:
+            moved = np.zeros(len(series.target))
+            np.square(series.target[length:] - series.target[:-length], out=moved[length:])
+            return moved
+
+        moved = panel.rows.derived(("squared changes", basis.target, length), squared)
         changes = series.lengths - length
         squares = np.zeros(len(places))
         longer = changes > 0
