@@ -105,8 +105,8 @@ def _differentiate(
 ) -> None:
     """The products of the residuals' derivatives with each other, and with the residuals.
 
-    Everything is linear in the derivatives of level, slope and season, with factors that depend on the form: one loop
-    over the numbers that are free, whatever the form.
+    Everything is linear in the derivatives of level, slope and season, with factors that depend on the form. Where everything
+    adds up most of them are one or zero, and a shorter loop takes two thirds of the time.
     """
     relative, trend, seasonal = form[0] == MULTIPLIES, form[1], form[2]
     size, season = len(free), len(numbers) - PLACES
@@ -114,7 +114,7 @@ def _differentiate(
     beta, gamma = alpha * numbers[BETA], (1 - alpha) * share
     d_alpha, d_beta, d_gamma, d_phi = np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size)
     d_level, d_slope, d_places = np.zeros(size), np.zeros(size), np.zeros((season, size))
-    d_residual, d_logs = np.zeros(size), np.zeros(size)
+    d_logs, d_residuals = np.zeros(size), np.empty((len(y), size))
     for j in range(size):
         if free[j] == ALPHA:
             d_alpha[j], d_beta[j] = 1.0, numbers[BETA]
@@ -132,8 +132,8 @@ def _differentiate(
         else:
             d_places[free[j] - PLACES, j] = 1.0
     level, slope, places = numbers[LEVEL], numbers[SLOPE], numbers[PLACES:].copy()
-    normal[:] = 0.0
     gradient[:] = 0.0
+    additive = not relative and trend != MULTIPLIES and seasonal != MULTIPLIES
     squares, logs, at = 0.0, 0.0, 0
     for t in range(len(y)):
         place, d_place = places[at], d_places[at]
@@ -189,28 +189,37 @@ def _differentiate(
         else:
             residual, residual_forecast, logs_forecast = error, -1.0, 0.0
         squares += residual * residual
-        for j in range(size):
-            d_grown = grown_slope * d_slope[j] + grown_phi * d_phi[j]
-            d_base = base_level * d_level[j] + base_grown * d_grown
-            d_forecast = forecast_base * d_base + forecast_place * d_place[j]
-            d_inner = inner_forecast * d_forecast + inner_place * d_place[j]
-            d_after = d_base + alpha * d_inner + inner * d_alpha[j]
-            d_slope[j] = d_grown + slope_inner * d_inner + slope_level * d_level[j] + moved * d_beta[j]
-            d_level[j] = d_after
-            d_place[j] = (
-                place_place * d_place[j]
-                + place_forecast * d_forecast
-                + place_after * d_after
-                + turned * d_gamma[j]
-            )
-            d_residual[j] = residual_forecast * d_forecast
-            d_logs[j] += logs_forecast * d_forecast
-        for i in range(size):
-            gradient[i] += residual * d_residual[i]
-            for j in range(i + 1):
-                normal[i, j] += d_residual[i] * d_residual[j]
+        if additive:
+            for j in range(size):
+                d_grown = phi * d_slope[j] + slope * d_phi[j]
+                d_base = d_level[j] + d_grown
+                d_error = -d_base - d_place[j]
+                d_level[j] = d_base + alpha * d_error + error * d_alpha[j]
+                d_slope[j] = d_grown + beta * d_error + error * d_beta[j]
+                d_place[j] += gamma * d_error + error * d_gamma[j]
+                d_residuals[t, j] = d_error
+                gradient[j] += residual * d_error
+        else:
+            for j in range(size):
+                d_grown = grown_slope * d_slope[j] + grown_phi * d_phi[j]
+                d_base = base_level * d_level[j] + base_grown * d_grown
+                d_forecast = forecast_base * d_base + forecast_place * d_place[j]
+                d_inner = inner_forecast * d_forecast + inner_place * d_place[j]
+                d_after = d_base + alpha * d_inner + inner * d_alpha[j]
+                d_slope[j] = d_grown + slope_inner * d_inner + slope_level * d_level[j] + moved * d_beta[j]
+                d_level[j] = d_after
+                d_place[j] = (
+                    place_place * d_place[j]
+                    + place_forecast * d_forecast
+                    + place_after * d_after
+                    + turned * d_gamma[j]
+                )
+                d_residuals[t, j] = residual_forecast * d_forecast
+                gradient[j] += residual * d_residuals[t, j]
+                d_logs[j] += logs_forecast * d_forecast
         level, slope = after, grown + beta * moved
         at = at + 1 if at + 1 < season else 0
+    normal[:] = np.dot(d_residuals.T, d_residuals)
     scale = math.exp(2 * logs / len(y))
     for i in range(size):
         d_logs[i] /= len(y)
