@@ -2,8 +2,8 @@
 # (distributed publishes types, but not for all that it publishes)
 """Dask: a scheduler in this process with workers of this machine, or somebody's scheduler by address.
 
-Everything that this room knows of Dask is in this module and, for what runs on workers, in ``worker``. Much of it
-answers a way in which Dask really behaves; the comments say which.
+Everything that this room knows of Dask is in this module, in ``connecting`` and, for what runs on workers, in ``worker``.
+Much of it answers a way in which Dask really behaves; the comments say which.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import logging
 import queue
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Self, TypeVar
 
 import cloudpickle
 import dask
-from distributed import Client, KilledWorker, LocalCluster, Security
+from distributed import KilledWorker, LocalCluster, Security
 from distributed.scheduler import NoValidWorkerError
 from distributed.system import MEMORY_LIMIT
-from distributed.versions import VersionMismatchWarning
 
 from manymodels.compute.checks import SAME_VERSIONS, StoreProbe, check_versions, probe_store
+from manymodels.compute.connecting import await_workers, connect, quiet
 from manymodels.compute.executor import Completion, completion, nothing
 from manymodels.compute.local import LocalWorkers
 from manymodels.compute.spec import ComputeSpec
@@ -70,7 +70,7 @@ def open_local(
     """A scheduler in this process for workers of this machine, which it takes over; see ``open_executor``."""
     with contextlib.ExitStack() as stack:
         stack.callback(workers.close)
-        stack.enter_context(_quiet())
+        stack.enter_context(quiet())
         with dask.config.set(_SCHEDULER_CONFIG):
             cluster = LocalCluster(
                 n_workers=0,
@@ -82,11 +82,11 @@ def open_local(
             )
         stack.callback(cluster.close)
         stack.callback(workers.close)  # before the scheduler: they would be replaced when it leaves them
-        client = _connect(cluster.scheduler_address, Security(), patience)
+        client = connect(cluster.scheduler_address, Security(), patience)
         stack.callback(client.close)
         memory = MEMORY_LIMIT // workers.count if spec.memory == "auto" else spec.memory
         workers.connect(cluster.scheduler_address, memory)
-        _await_workers(client, workers.count, patience, workers)
+        await_workers(client, workers.count, patience, workers)
         executor = DaskExecutor(
             client,
             stack,
@@ -113,10 +113,10 @@ def open_scheduler(
     except (TypeError, ValueError) as error:
         raise ComputeError(f"`compute.security` does not fit distributed.Security: {error}") from error
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_quiet())
-        client = _connect(str(spec.address), security, patience)
+        stack.enter_context(quiet())
+        client = connect(str(spec.address), security, patience)
         stack.callback(client.close)
-        _await_workers(client, 1, patience, None)
+        await_workers(client, 1, patience, None)
         executor = DaskExecutor(
             client,
             stack,
@@ -202,45 +202,63 @@ class DaskExecutor:
         flights: dict[Any, _Flight] = {}
         submitted = 0
 
-        def submit(flight: _Flight) -> None:
-            # By default equal arguments are taken for one task, even across clients: hence pure=False and a key
-            # of our own. All keys of a run are in one group, and have no resources or workers assigned: Dask
-            # keeps only such tasks waiting at the scheduler; others pile up on workers and are blamed with them.
+        def submit(new: list[_Flight]) -> None:
+            # All keys of a run are in one group, and have no resources or workers assigned: Dask keeps only such tasks
+            # waiting at the scheduler; others pile up on workers and are blamed with them. One graph for all that are new:
+            # most of what a task costs the scheduler is its graph.
             nonlocal submitted
-            submitted += 1
-            future = self.client.submit(
-                call, code, flight.payload, key=(group, submitted), pure=False, retries=0
-            )
-            flights[future] = flight
-            future.add_done_callback(ended.put)
+            keys = [(group, submitted + place) for place in range(len(new))]
+            submitted += len(new)
+            payloads = [flight.payload for flight in new]
+            futures = self.client.map(call, [code] * len(new), payloads, key=keys, pure=False, retries=0)
+            for future, flight in zip(futures, new, strict=True):
+                flights[future] = flight
+                future.add_done_callback(ended.put)
 
         try:
-            more = True
+            again: list[_Flight] = []
             while True:
                 # What is bounded is the tasks in flight: each costs the scheduler 16 KiB and up to 0.5 ms.
-                while more and len(flights) < max(2, _PER_WORKER * self._threads):
-                    task = next(source, None)
-                    if task is None:
-                        more = False
-                    else:
-                        submit(_Flight(task[0], cloudpickle.dumps(task[1], protocol=5)))
+                free = max(2, _PER_WORKER * self._threads) - len(flights) - len(again)
+                new = (
+                    _Flight(name, cloudpickle.dumps(payload, protocol=5))
+                    for name, payload in islice(source, max(0, free))
+                )
+                if due := [*again, *new]:
+                    submit(due)
                 if not flights:
                     return
-                future = self._next(ended, check)
-                outcome = self._take(future, flights[future])
-                if outcome == "later":
-                    future.add_done_callback(ended.put)
-                    self._watch()
-                    continue
-                flight = flights.pop(future)
-                # A finished task runs again when its worker dies, for as long as anybody holds its future.
-                future.release()
-                if outcome == "again":
-                    submit(flight)
-                else:
-                    yield outcome
+                finished, again = self._land(self._next(ended, check), flights, ended)
+                for place, done in enumerate(finished, 1):
+                    yield replace(done, more=place < len(finished))
         finally:
             self._cancel(flights)
+
+    def _land(
+        self, futures: list[Any], flights: dict[Any, _Flight], ended: queue.SimpleQueue[Any]
+    ) -> tuple[list[Completion[Any]], list[_Flight]]:
+        """The completions of futures that have ended, and what must run again; what runs again by itself stays in flight."""
+        finished: list[Completion[Any]] = []
+        again: list[_Flight] = []
+        contents = self._results(futures)
+        for future in futures:
+            content = contents.get(future)
+            if content is None and future.status != "error":
+                future.add_done_callback(ended.put)
+                continue
+            flight = flights[future]
+            if content is not None:
+                finished.append(completion(flight.name, content, flight.deaths + 1))
+            elif (failed := self._failure(future.exception(), flight)) is not None:
+                finished.append(failed)
+            else:
+                again.append(flight)
+            del flights[future]
+            # A finished task runs again when its worker dies, for as long as anybody holds its future.
+            future.release()
+        if len(finished) + len(again) < len(futures):
+            self._watch()
+        return finished, again
 
     def compute(self, collections: Sequence[Any]) -> list[Any]:
         """Compute Dask's own collections: the shuffle of a split.
@@ -256,17 +274,18 @@ class DaskExecutor:
             for future in waiting:
                 future.add_done_callback(ended.put)
             while waiting:
-                future = self._next(ended)
-                if future.status == "error":
-                    raise future.exception()
-                try:
-                    results[waiting[future]] = self._result(future)
-                except TimeoutError:
-                    future.add_done_callback(ended.put)
+                futures = self._next(ended)
+                found = self._results(futures)
+                for future in futures:
+                    if future.status == "error":
+                        raise future.exception()
+                    if future not in found:
+                        future.add_done_callback(ended.put)
+                        continue
+                    results[waiting.pop(future)] = found[future]
+                    future.release()
+                if len(found) < len(futures):
                     self._watch()
-                    continue
-                del waiting[future]
-                future.release()
             return results
         finally:
             self._cancel(waiting)
@@ -287,8 +306,8 @@ class DaskExecutor:
                 answers[address] = self.client.sync(run, function, **wait)[address]
         return answers
 
-    def _next(self, ended: queue.SimpleQueue[Any], check: Callable[[], None] = nothing) -> Any:
-        """Wait for a future that has ended, and count the workers meanwhile.
+    def _next(self, ended: queue.SimpleQueue[Any], check: Callable[[], None] = nothing) -> list[Any]:
+        """Wait for a future that has ended, and count the workers meanwhile; it, and those that have ended as well.
 
         Raises:
             ComputeError: No task can run any more.
@@ -296,56 +315,61 @@ class DaskExecutor:
         while True:
             check()
             try:
-                future = ended.get(timeout=_TICK)
+                futures = [ended.get(timeout=_TICK)]
             except queue.Empty:
                 self._watch()
                 continue
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    futures.append(ended.get_nowait())
             if time.monotonic() - self._counted > _COUNT_EVERY:
                 self._watch()
-            return future
+            return futures
 
-    def _result(self, future: Any) -> Any:
-        """What a future that has ended without an error holds.
+    def _results(self, futures: list[Any]) -> dict[Any, Any]:
+        """What futures that have ended hold, asked for at once.
+
+        One is missing that has an error, or whose worker died since it finished: it is made again, and may take as long again.
 
         Raises:
-            TimeoutError: Its worker may have died since it finished: it is made again, and may take as long again.
             ComputeError: The scheduler is away.
         """
         # A client that loses its scheduler cancels its own futures, also when it finds the scheduler again.
-        if future.status == "cancelled":
+        if any(future.status == "cancelled" for future in futures):
             raise ComputeError(f"lost the connection to the scheduler at {self._address}")
+        finished = [future for future in futures if future.status == "finished"]
+        if not finished:
+            return {}
         try:
-            return future.result(timeout=_GATHER)
+            # As Client.gather(), which would wait for ever. A mapping keeps the place of what is skipped: it is None there.
+            gather, skip = self.client._gather, {"errors": "skip", "callback_timeout": _GATHER}
+            found = self.client.sync(gather, dict(enumerate(finished)), **skip)
         except TimeoutError:
-            raise
+            return {}
         except Exception as error:  # whatever a broken connection raises
             raise self._lost(error) from error
+        return {
+            future: found[place]
+            for place, future in enumerate(finished)
+            if found[place] is not None or future.status == "finished"
+        }
 
     def _lost(self, error: Exception) -> ComputeError:
         said = str(error) or type(error).__name__
         return ComputeError(f"lost the scheduler at {self._address}: {said}")
 
-    def _take(self, future: Any, flight: _Flight) -> Completion[Any] | Literal["again", "later"]:
-        """A task's completion; or that it must run again, or that it is running again by itself."""
-        if future.status == "error":
-            error = future.exception()
-            if isinstance(error, KilledWorker):
-                # By then it has had `allowed_failures + 1` deaths: 4, where that setting is the default.
-                flight.deaths += error.allowed_failures + 1
-                if flight.deaths < _ATTEMPTS:
-                    return "again"
-                return self._failed(
-                    flight, f"{flight.deaths} workers died while they had it{self._last_words()}"
-                )
-            if isinstance(error, NoValidWorkerError):
-                raise self._nobody()
-            flight.deaths += 1
-            return self._failed(flight, f"{type(error).__name__}: {' '.join(str(error).split())}")
-        try:
-            content = self._result(future)
-        except TimeoutError:
-            return "later"
-        return completion(flight.name, content, flight.deaths + 1)
+    def _failure(self, error: BaseException, flight: _Flight) -> Completion[Any] | None:
+        """The completion of a task that ended without a result; None where it must run again."""
+        if isinstance(error, KilledWorker):
+            # By then it has had `allowed_failures + 1` deaths: 4, where that setting is the default.
+            flight.deaths += error.allowed_failures + 1
+            if flight.deaths < _ATTEMPTS:
+                return None
+            return self._failed(flight, f"{flight.deaths} workers died while they had it{self._last_words()}")
+        if isinstance(error, NoValidWorkerError):
+            raise self._nobody()
+        flight.deaths += 1
+        return self._failed(flight, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
     def _failed(self, flight: _Flight, reason: str) -> Completion[Any]:
         failure = ComputeError(f"task {flight.name} failed: {reason}")
@@ -417,51 +441,3 @@ class DaskExecutor:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-# Opening
-
-
-def _connect(address: str, security: Security, patience: float) -> Client:
-    encrypted = address.startswith("tls://")
-    # Client() would leave a half-made client behind, whose end blocks this process for seconds.
-    if encrypted and security.get_connection_args("client")["ssl_context"] is None:
-        raise ComputeError(
-            f"{address} asks for certificates and there are none; name them in `compute.security` (tls_ca_file, "
-            "tls_client_cert, tls_client_key), or in Dask's own configuration"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VersionMismatchWarning)  # check_versions says it better
-            return Client(address, timeout=patience, security=security, set_as_default=False)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ComputeError(
-            f"no Dask scheduler answered at {address} within {patience:g} s: {error}; check `compute.address`"
-            f"{' and `compute.security`' if encrypted else ''}"
-        ) from error
-
-
-def _await_workers(client: Any, count: int, patience: float, local: LocalWorkers | None) -> None:
-    until = time.monotonic() + patience
-    while (found := len(client.nthreads())) < count:
-        if time.monotonic() > until:
-            words = "" if local is None else " ".join(local.last_words.split())
-            raise ComputeError(
-                f"{found} of {count} workers came to {client.scheduler.address} within {patience:g} s"
-                f"{f'; last words of one: {words}' if words else ''}"
-            )
-        time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Dask's own words on lost workers and connections; what matters of them is in our errors."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

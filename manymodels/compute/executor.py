@@ -27,6 +27,7 @@ __all__ = [
     "nothing",
     "open_cluster",
     "open_executor",
+    "together",
 ]
 
 T = TypeVar("T")
@@ -51,12 +52,14 @@ class Completion(Generic[R]):
         error: Set when the function raised (class and message in the message, the traceback as a note), when its value
             could not be sent back, or when workers died while they ran it.
         attempts: How often the task was tried, as far as this side was told.
+        more: Whether the next one is there already: nobody has to wait for it.
     """
 
     name: str
     value: R | None
     error: ComputeError | None
     attempts: int
+    more: bool = False
 
 
 class Executor(Protocol):
@@ -123,6 +126,16 @@ class Executor(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+def together(completions: Iterable[Completion[R]]) -> Iterator[list[Completion[R]]]:
+    """Completions as they come, those in one list that had come when the first of them was asked for; never an empty one."""
+    waiting: list[Completion[R]] = []
+    for one in completions:
+        waiting.append(one)
+        if not one.more:
+            yield waiting
+            waiting = []
 
 
 def open_executor(

@@ -127,7 +127,7 @@ class Compaction(Events):
                     f"segments of run {run_id} were changed while they were rewritten; nothing was given up, try again",
                     run=run_id,
                 )
-            paths = add_segments(connection, run, batch, written)
+            paths = add_segments(connection, run, {batch: written})
             key_ids, names, numbers = zip(*moved, strict=True)
             columns = [list(key_ids), list(repeat(run, len(moved))), [paths[name] for name in names], numbers]
             self._db.fill(connection, moved_versions, columns)

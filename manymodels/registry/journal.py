@@ -1,8 +1,8 @@
-"""The journal: what a batch's receipt puts into the registry, in one transaction."""
+"""The journal: what receipts of batches put into the registry, in one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -34,60 +34,78 @@ __all__ = ["Journal", "add_segments", "add_versions", "insert_failures", "signat
 _TRACEBACK_LENGTH = 20_000
 _IN_ONE_QUERY = 1_000
 
+_KNOWN = sa.select(batches.c.batch, batches.c.outcomes_path).where(
+    batches.c.run == sa.bindparam("run"), batches.c.batch.in_(sa.bindparam("batches", expanding=True))
+)
+_ADD_SEGMENTS = sa.insert(segments).returning(segments.c.path, segments.c.id)
+
 
 class Journal(Connected):
     """Receipts."""
 
-    def journal(self, receipt: BatchReceipt) -> bool:
-        """Record that a batch is done: its segments, the versions in them, and its failures.
+    def journal(self, *receipts: BatchReceipt) -> list[BatchReceipt]:
+        """Record that batches of a run are done: their segments, the versions in them, and their failures, in one commit.
 
         Nothing of it is seen before the run is published.
 
         Returns:
-            False when the batch has a receipt already: the first one counts, and nothing is written.
+            Those that count. A batch that has a receipt already keeps it, and nothing is written of another one.
 
         Raises:
             NotFoundError: There is no such run.
             ConflictError: The run does not run any more.
-            RegistryError: The receipt does not fit the run, or the database could not be used.
+            RegistryError: A receipt does not fit the run, or the database could not be used; nothing is written then.
         """
-        outcomes: pa.Table = receipt.outcomes
-        trained = outcomes.filter(pc.equal(outcomes.column("state"), "trained"))
-        failed = outcomes.filter(pc.equal(outcomes.column("state"), "failed"))
-        signed = [replace(file, signature=sign(file.sha256)) for file in receipt.segments]
+        if not receipts:
+            return []
+        run_id = receipts[0].run_id
+        if any(receipt.run_id != run_id for receipt in receipts):
+            raise RegistryError("receipts of several runs cannot be journalled at once", run=run_id)
+        first: dict[int, BatchReceipt] = {}
+        for receipt in receipts:
+            first.setdefault(receipt.batch, receipt)
+        signed = {
+            batch: [replace(file, signature=sign(file.sha256)) for file in receipt.segments]
+            for batch, receipt in first.items()
+        }
         tries = 0
 
-        def work(connection: sa.Connection) -> bool:
+        def work(connection: sa.Connection) -> list[BatchReceipt]:
             nonlocal tries
             tries += 1
-            run = self._run(connection, receipt.run_id, lock=True)
+            run = self._run(connection, run_id, lock=True)
             if run.state != "running":
                 raise ConflictError(
-                    f"batch {receipt.batch} of run {receipt.run_id} came after its end, the run is {run.state}",
-                    run=receipt.run_id,
+                    f"batch {receipts[0].batch} of run {run_id} came after its end, the run is {run.state}",
+                    run=run_id,
                 )
-            there = sa.select(batches.c.outcomes_path).where(
-                batches.c.run == run.id, batches.c.batch == receipt.batch
-            )
-            known = connection.execute(there).scalar()
-            if known is not None:
-                # Our own, from a commit whose answer was lost?
-                return tries > 1 and bool(known == receipt.outcomes_path)
-            connection.execute(
-                sa.insert(batches).values(
-                    run=run.id,
-                    batch=receipt.batch,
-                    attempt=receipt.attempt,
-                    outcomes_path=receipt.outcomes_path,
-                    received=micros_now(),
-                    seconds=receipt.seconds,
-                    worker=storable(receipt.worker),
+            found = connection.execute(_KNOWN, {"run": run.id, "batches": list(first)})
+            known = {line.batch: line.outcomes_path for line in found}
+            new = [receipt for batch, receipt in first.items() if batch not in known]
+            if new:
+                now = micros_now()
+                columns = zip(
+                    *(
+                        (run.id, r.batch, r.attempt, r.outcomes_path, now, r.seconds, storable(r.worker))
+                        for r in new
+                    ),
+                    strict=True,
                 )
-            )
-            paths = add_segments(connection, run.id, receipt.batch, signed)
-            add_versions(self._db, connection, run.model_set, run.id, trained, paths)
-            _add_failures(self._db, connection, run.model_set, run.id, failed)
-            return True
+                self._db.insert(connection, batches, list(columns))
+                paths = add_segments(connection, run.id, {r.batch: signed[r.batch] for r in new})
+                outcomes = pa.concat_tables([receipt.outcomes for receipt in new])
+                state = outcomes.column("state")
+                trained = outcomes.filter(pc.equal(state, "trained"))
+                failed = outcomes.filter(pc.equal(state, "failed"))
+                add_versions(self._db, connection, run.model_set, run.id, trained, paths)
+                _add_failures(self._db, connection, run.model_set, run.id, failed)
+            # Our own, from a commit whose answer was lost?
+            ours = [
+                receipt
+                for batch, receipt in first.items()
+                if tries > 1 and known.get(batch) == receipt.outcomes_path
+            ]
+            return [*new, *ours]
 
         return self._db.write(work)
 
@@ -95,31 +113,27 @@ class Journal(Connected):
 def add_segments(
     connection: sa.Connection,
     run: int,
-    batch: int,
-    files: Iterable[SegmentInfo],
+    files: Mapping[int, Sequence[SegmentInfo]],
     *,
     retired: int | None = None,
 ) -> dict[str, int]:
-    """Add the segments of one of a run's batches, in use or ``retired``; path to id."""
-    found: dict[str, int] = {}
-    for file in files:
-        statement = (
-            sa.insert(segments)
-            .values(
-                run=run,
-                batch=batch,
-                path=file.path,
-                sha256=bytes.fromhex(file.sha256),
-                rows=file.rows,
-                bytes=file.bytes,
-                codec=file.codec,
-                signature=file.signature,
-                retired=retired,
-            )
-            .returning(segments.c.id)
-        )
-        found[file.path] = connection.execute(statement).scalar_one()
-    return found
+    """Add the segments of some of a run's batches, in use or ``retired``; path to id."""
+    rows = [
+        {
+            "run": run,
+            "batch": batch,
+            "path": file.path,
+            "sha256": bytes.fromhex(file.sha256),
+            "rows": file.rows,
+            "bytes": file.bytes,
+            "codec": file.codec,
+            "signature": file.signature,
+            "retired": retired,
+        }
+        for batch, some in files.items()
+        for file in some
+    ]
+    return {line.path: line.id for line in connection.execute(_ADD_SEGMENTS, rows)} if rows else {}
 
 
 def add_versions(

@@ -202,7 +202,7 @@ class _Restoring:
         for file in event["segments"]:
             known = {entry.name: file[entry.name] for entry in fields(SegmentInfo) if entry.name in file}
             info = SegmentInfo(**known)
-            paths |= add_segments(connection, run, file["batch"], [info], retired=file.get("retired"))
+            paths |= add_segments(connection, run, {file["batch"]: [info]}, retired=file.get("retired"))
         self.paths[event["run"]["run_id"]] = paths
         trained, spelled = self._read_segments(event)
         self._add_keys(connection, name, [*spelled, *event["keys"]])

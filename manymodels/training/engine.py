@@ -18,7 +18,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from manymodels.compute.executor import Executor, open_executor
+from manymodels.compute.executor import Executor, open_executor, together
 from manymodels.compute.here import small_words
 from manymodels.compute.spec import ComputeSpec
 from manymodels.dataset.as_of import AsOf
@@ -305,17 +305,19 @@ def _fan_out(
             yield task_name(task), stage.made(task)
 
     with _interrupts(watch):
-        for completion in executor.run(run_batch, feed(), check=watch.check):
+        for completions in together(executor.run(run_batch, feed(), check=watch.check)):
             watch.finished()
-            if completion.value is None:
-                raise completion.error or ComputeError(f"{completion.name} gave no receipt", run=run_id)
-            receipt = replace(completion.value, attempt=completion.attempts)
-            if registry.journal(receipt):
+            # What came in meanwhile shares a commit. Nothing counts before it is committed.
+            receipts = [replace(c.value, attempt=c.attempts) for c in completions if c.value is not None]
+            for receipt in registry.journal(*receipts):
                 outcomes.add(receipt)
                 if meter is not None:
                     meter.add(receipt, rung=outcomes.is_rung(receipt.batch))
                 if not outcomes.is_rung(receipt.batch):
                     progress.advance(receipt.outcomes.num_rows, receipt.states["failed"])
+            for completion in completions:
+                if completion.value is None:
+                    raise completion.error or ComputeError(f"{completion.name} gave no receipt", run=run_id)
             if outcomes.stopped_early:
                 progress.say(outcomes.stopped_early)
                 return

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from dask_clusters import DaskCluster
 from processes import here_on_path
 
-from manymodels.compute.executor import Executor, open_executor
+from manymodels.compute.executor import Completion, Executor, open_executor, together
 from manymodels.compute.spec import ComputeSpec
 from manymodels.exceptions import ComputeError
 
@@ -61,6 +62,20 @@ def test_every_task_completes_once_under_its_name(executor: Executor) -> None:
     assert sorted(c.name for c in completions) == sorted(f"task-{number}" for number in range(50))
     assert {c.name: c.value for c in completions} == {f"task-{n}": n * n for n in range(50)}
     assert {(c.error, c.attempts) for c in completions} == {(None, 1)}
+
+
+def test_what_has_ended_meanwhile_comes_together(executor: Executor) -> None:
+    names = []
+    for completions in together(executor.run(work.square, numbered(range(20)))):
+        assert [c.more for c in completions] == [True] * (len(completions) - 1) + [False]
+        names += [c.name for c in completions]
+        time.sleep(0.05)  # as long as a commit; others end
+    assert len(names) == len(set(names)) == 20
+
+
+def test_completions_are_together_until_one_has_to_be_waited_for() -> None:
+    ones = [Completion(name, None, None, 1, more=name in "ac") for name in "abcde"]
+    assert [[c.name for c in some] for some in together(ones)] == [["a", "b"], ["c", "d"], ["e"]]
 
 
 def test_an_executor_says_what_it_is(executor: Executor) -> None:

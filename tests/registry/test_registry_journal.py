@@ -36,6 +36,41 @@ def test_a_receipt_is_journalled_once_and_the_first_one_counts(registry: Registr
     assert registry.served("store-sales").column("segment").to_pylist() == [first.segments[0].path] * 2
 
 
+def test_receipts_that_come_together_share_a_commit(
+    registry: Registry, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fleet.start(["a", "b", "c", "d"], batches=3)
+    known = fleet.receipt(run, {"d": 1.0}, batch=2)
+    registry.journal(known)
+    first = fleet.receipt(run, {"a": 1.0}, batch=0, failed={"b": "no luck"})
+    again, other = fleet.receipt(run, {"a": 2.0}, batch=0, attempt=2), fleet.receipt(run, {"c": 1.0}, batch=1)
+    commits, write = [], registry._db.write
+    monkeypatch.setattr(registry._db, "write", lambda work: commits.append(work) or write(work))
+    assert registry.journal(first, known, again, other) == [first, other]
+    assert len(commits) == 1
+    assert registry.journalled(run.id).column("batch").to_pylist() == [0, 1, 2]
+    assert (counts(registry)["versions"], counts(registry)["failures"]) == (3, 1)
+    fleet.publish(run)
+    served = registry.served("store-sales")
+    assert set(served.column("segment").to_pylist()) == {r.segments[0].path for r in (first, known, other)}
+
+
+def test_of_receipts_that_come_together_none_is_kept_when_one_is_refused(
+    registry: Registry, fleet: Fleet
+) -> None:
+    run = fleet.start(["a"], batches=2)
+    stranger = fleet.receipt(run, {"stranger": 1.0}, batch=1)
+    with pytest.raises(RegistryError, match="2 keys have outcomes and 1"):
+        registry.journal(fleet.receipt(run, {"a": 1.0}), stranger)
+    assert counts(registry) == dict.fromkeys(counts(registry), 0)
+
+
+def test_receipts_of_two_runs_are_no_journal(registry: Registry, fleet: Fleet) -> None:
+    one, other = fleet.start(["a"]), fleet.start(["a"])
+    with pytest.raises(RegistryError, match="several runs"):
+        registry.journal(fleet.receipt(one, {"a": 1.0}), fleet.receipt(other, {"a": 1.0}))
+
+
 def test_a_resume_reads_the_batches_that_are_done(registry: Registry, fleet: Fleet) -> None:
     run = fleet.start(["a", "b", "c"], batches=3)
     assert registry.journalled(run.id).num_rows == 0
