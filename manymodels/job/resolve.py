@@ -23,6 +23,7 @@ from manymodels.models.contract import Family, FitSpec
 from manymodels.models.spec import CandidateSpec
 from manymodels.partitioning.listing import displays, sample_rows, sample_times
 from manymodels.partitioning.store import Partitions, PartitionStore
+from manymodels.registry.versions import installed_version
 from manymodels.selection.spaces import configurations
 from manymodels.storage import Storage
 
@@ -265,7 +266,7 @@ def library_versions(families: tuple[Family, ...]) -> dict[str, str]:
     """Versions of Python, of the product's own libraries, and of those that fit."""
     found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
     for name in sorted({*_RECORDED, *_fitting(families)}):
-        found[name] = metadata.version(name)
+        found[name] = installed_version(name)
     return found
 
 
@@ -280,7 +281,7 @@ def _fitting(families: tuple[_Made, ...]) -> set[str]:
     found = set()
     for name in names:
         with suppress(metadata.PackageNotFoundError):
-            metadata.version(name)
+            installed_version(name)
             found.add(name)
     return found
 

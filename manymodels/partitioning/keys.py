@@ -29,6 +29,7 @@ __all__ = [
     "column_kind",
     "decode",
     "display",
+    "display_array",
     "key_ids",
     "key_order",
     "make_key",
@@ -92,6 +93,21 @@ def key_order(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.int64]:
 def display(values: Iterable[Any], columns: Sequence[str]) -> str:
     """A key for people: ``store=17, region=N``; text that could be misread is quoted and escaped."""
     return ", ".join(f"{name}={show(value)}" for name, value in zip(columns, values, strict=True))
+
+
+def display_array(table: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """The keys of every row for people, as ``display`` has them."""
+    parts = [pc.binary_join_element_wise(f"{name}=", _shown(table.column(name)), "") for name in columns]
+    return pc.binary_join_element_wise(*parts, ", ").combine_chunks()
+
+
+def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a key column for people, as ``show`` has them; each different one is made once."""
+    if pa.types.is_integer(column.type):
+        return pc.fill_null(column.cast(pa.string()), "null")
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    texts = pa.array([show(value) for value in encoded.dictionary.to_pylist()], pa.string())
+    return pc.fill_null(pa.chunked_array([texts.take(encoded.indices)]), "null")
 
 
 def show(value: Any) -> str:

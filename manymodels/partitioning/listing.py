@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from manymodels.exceptions import DataError
-from manymodels.partitioning.keys import canonical_array, display, make_key, parse_value
+from manymodels.partitioning.keys import canonical_array, display_array, make_key, parse_value
 from manymodels.partitioning.store import Partitions, PartitionStore
 
 if TYPE_CHECKING:
@@ -39,20 +39,25 @@ def displays(store: Partitions, places: Sequence[int] | None = None) -> list[str
     table = store.manifest.select([f"key:{name}" for name in columns])
     if places is not None:
         table = table.take(pa.array(places, pa.int64()))
-    values = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    return [display(key, columns) for key in values]
+    return display_array(table.rename_columns(columns), columns).to_pylist()  # type: ignore[no-any-return]
 
 
-def registered_keys(store: PartitionStore) -> pa.Table:
-    """Every key as the registry keeps it: ``key_id``, ``canonical``, ``display``, ``level`` (empty)."""
+def registered_keys(store: PartitionStore, places: npt.NDArray[np.int64]) -> pa.Table:
+    """Keys as the registry keeps them: ``key_id``, ``canonical``, ``display``, ``level`` (empty).
+
+    Args:
+        store: The partition store.
+        places: Manifest rows of the keys.
+    """
     columns = list(store.details.key_kinds)
-    named = store.manifest.select([f"key:{name}" for name in columns]).rename_columns(columns)
+    manifest = store.manifest.take(places)
+    named = manifest.select([f"key:{name}" for name in columns]).rename_columns(columns)
     return pa.table(
         {
-            "key_id": store.manifest.column("key_id").cast(pa.string()),
+            "key_id": manifest.column("key_id").cast(pa.string()),
             "canonical": canonical_array(named, columns).cast(pa.binary()),
-            "display": pa.array(displays(store), pa.string()),
-            "level": pa.array([""] * store.manifest.num_rows, pa.string()),
+            "display": display_array(named, columns),
+            "level": pa.repeat("", len(places)),
         }
     )
 

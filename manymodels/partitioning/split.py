@@ -119,7 +119,7 @@ def split(
 def _mark_used(store: PartitionStore) -> bool:
     """Note that somebody is about to use the rows, which keeps garbage collection away; whether they are there still."""
     folder = folder_of(store.fingerprint)
-    store.storage.write(f"{folder}/{USED}", b"")
+    store.storage.write(f"{folder}/{USED}", b"", lasting=False)
     return store.storage.exists(f"{folder}/{MANIFEST}")
 
 

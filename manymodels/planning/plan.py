@@ -64,11 +64,13 @@ class Plan:
             ``fallback``, ``skip``), ``reason`` (of ``REASONS``), ``rows``, ``seconds`` (estimated, 0 unless trained),
             ``version`` (newest, null when none).
         vanished: key_ids that have versions but no rows any more.
+        unknown: Manifest rows of keys that the registry has never heard of, ascending.
         bytes_per_model: Estimated, on disk.
     """
 
     table: pd.DataFrame
     vanished: tuple[str, ...]
+    unknown: npt.NDArray[np.int64]
     bytes_per_model: float
 
     @property
@@ -204,7 +206,12 @@ def make_plan(
     vanished = history.filter(pc.and_(history.column("version").is_valid(), pc.invert(there))).column(
         "key_id"
     )
-    return Plan(table=table, vanished=tuple(vanished.to_pylist()), bytes_per_model=bytes_per_model)
+    return Plan(
+        table=table,
+        vanished=tuple(vanished.to_pylist()),
+        unknown=np.flatnonzero(past.is_null().to_numpy()),
+        bytes_per_model=bytes_per_model,
+    )
 
 
 def _true(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

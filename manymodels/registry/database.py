@@ -5,12 +5,14 @@ Transactions wait, for a bounded time, for a database that is busy or away; rows
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -177,8 +179,9 @@ class Database:
         names = tuple(column.name for column in table.columns)[: len(columns)]
         if self.is_sqlite:
             statement = _insert_text(table, names)
-            for part in _parts(columns):
-                connection.exec_driver_sql(statement, part)
+            with _no_garbage():
+                for part in _parts(columns):
+                    connection.exec_driver_sql(statement, part)
             return
         quoted = self._engine.dialect.identifier_preparer.quote
         copy = f"COPY {quoted(table.name)} ({', '.join(map(quoted, names))}) FROM STDIN"
@@ -213,17 +216,25 @@ class Database:
             statement: Selects the schema's columns, in its order.
             schema: Names and types.
         """
-        result = connection.execute(statement, execution_options={"yield_per": _CHUNK})
-        parts = [
-            pa.record_batch(
-                [
-                    pa.array(values, field.type)
-                    for values, field in zip(zip(*rows, strict=True), schema, strict=True)
-                ],
-                schema=schema,
-            )
-            for rows in result.partitions(_CHUNK)
-        ]
+        if self.is_sqlite and not any(pa.types.is_boolean(field.type) for field in schema):
+            # The driver's own rows: SQLAlchemy would look at every value again, and make an object of every row.
+            result = connection.execute(statement)
+            cursor: Any = result.cursor
+            pages = iter(lambda: cursor.fetchmany(_CHUNK), [])
+        else:
+            result = connection.execute(statement, execution_options={"yield_per": _CHUNK})
+            pages = result.partitions(_CHUNK)
+        with result, _no_garbage():
+            parts = [
+                pa.record_batch(
+                    [
+                        pa.array(values, field.type)
+                        for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+                    ],
+                    schema=schema,
+                )
+                for rows in pages
+            ]
         return pa.Table.from_batches(parts, schema=schema)
 
     def _sqlite_engine(self) -> sa.Engine:
@@ -276,6 +287,18 @@ class Database:
             connection.commit()
 
         return engine
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Rows by the thousand are no garbage: looking for it meanwhile would go through all that the process holds."""
+    looks = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looks:
+            gc.enable()
 
 
 def _parts(columns: Sequence[Sequence[Any] | pa.ChunkedArray]) -> Iterator[list[tuple[Any, ...]]]:

@@ -185,11 +185,12 @@ def _moves(
             new_run.c.evaluation != old_run.c.evaluation,
             beats,
         )
+    # What has the alias comes first: it tells which keys are decided on, whose versions need no look.
     joined = (
-        newest.join(keys, keys.c.id == newest.c.key)
+        newest.outerjoin(current, sa.and_(current.c.alias == alias, current.c.key == newest.c.key))
+        .join(keys, keys.c.id == newest.c.key)
         .join(new, sa.and_(new.c.run == newest.c.run, new.c.key == newest.c.key))
         .join(new_run, new_run.c.id == newest.c.run)
-        .outerjoin(current, sa.and_(current.c.alias == alias, current.c.key == newest.c.key))
         .outerjoin(old, sa.and_(old.c.run == current.c.run, old.c.key == current.c.key))
         .outerjoin(old_run, old_run.c.id == current.c.run)
     )

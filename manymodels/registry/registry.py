@@ -21,7 +21,7 @@ from manymodels.registry.runs import RunLog
 from manymodels.registry.schema import alias_events
 from manymodels.registry.scores import Scores
 from manymodels.registry.serving import Serving
-from manymodels.registry.store import StorePlace, init_store, open_store
+from manymodels.registry.store import StorePlace, init_store, open_store, read_marker
 from manymodels.registry.verify import Verification
 from manymodels.storage import Storage
 
@@ -102,7 +102,7 @@ class Registry(
         path, registry = (
             (store, None) if isinstance(store, str | os.PathLike) else (store.path, store.registry)
         )
-        if create:
+        if create and read_marker(Storage.at(path)) is None:
             init_store(Storage.at(path), registry, wait=wait).close()
         return cls(path, registry=registry, wait=wait, trust=trust)
 

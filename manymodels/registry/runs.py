@@ -53,7 +53,8 @@ class RunLog(Connected):
             code_hash: Fingerprint of code and libraries.
             libraries: Library to version.
             dataset: Fingerprint of the partition store.
-            keys: All keys of the data set, and the rungs: ``key_id``, ``canonical``, ``display``, ``level``.
+            keys: Keys of the data set, and rungs, that the model set may not have yet: ``key_id``, ``canonical``, ``display``,
+                ``level``.
             batches: Batches that the run needs.
             archive: SHA-256 of the archive of the user's modules; empty without one.
             write: Called with the run's id before anybody can see the run: writes what a resume needs.
@@ -104,8 +105,9 @@ class RunLog(Connected):
             number = (newest.scalar() or 0) + 1
             run_id = f"{model_set}-{number:06d}"
             connection.execute(sa.insert(runs).values(**row, model_set=owner, number=number, run_id=run_id))
-            self._db.fill(connection, incoming_keys, incoming)
-            add_keys(self._db, connection, owner)
+            if keys.num_rows:
+                self._db.fill(connection, incoming_keys, incoming)
+                add_keys(self._db, connection, owner)
             write(run_id)
             return run_record(self._run(connection, run_id))
 

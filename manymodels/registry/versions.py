@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import metadata
 
-__all__ = ["other_versions"]
+__all__ = ["installed_version", "other_versions"]
 
 # What a pickle of these holds is stable, or theirs to check; Python's own is recorded with every segment.
 _STABLE = {"manymodels", "numpy", "pandas", "pyarrow", "python", "scipy"}
+
+
+@lru_cache
+def installed_version(name: str) -> str:
+    """The version of a distribution, whose metadata is a file of hundreds of lines: read once.
+
+    Raises:
+        PackageNotFoundError: It is not installed.
+    """
+    return metadata.version(name)
 
 
 def other_versions(run_id: str, recorded: Mapping[str, str]) -> list[str]:
@@ -18,7 +29,7 @@ def other_versions(run_id: str, recorded: Mapping[str, str]) -> list[str]:
         if library in _STABLE:
             continue
         try:
-            now = metadata.version(library)
+            now = installed_version(library)
         except metadata.PackageNotFoundError:
             now = "not installed"
         if now.split(".")[:2] != then.split(".")[:2]:

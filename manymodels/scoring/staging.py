@@ -83,7 +83,8 @@ class Staging:
 
     def take(self, claim: Claim) -> None:
         """Note who makes it from now on."""
-        self.storage.write(CLAIM, json.dumps(asdict(claim)).encode())
+        # After a failure of the machine, a scoring that nobody claims is begun again.
+        self.storage.write(CLAIM, json.dumps(asdict(claim)).encode(), lasting=False)
 
     def batches(self) -> list[npt.NDArray[np.int64]]:
         """The units of each batch, ascending."""

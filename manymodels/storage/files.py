@@ -36,8 +36,8 @@ class Files(Protocol):
     def read(self, path: str) -> bytes:
         """A whole file."""
 
-    def write(self, path: str, content: bytes) -> None:
-        """Write a whole file; readers see all of it or nothing, and when this returns it lasts."""
+    def write(self, path: str, content: bytes, *, lasting: bool) -> None:
+        """Write a whole file; readers see all of it or nothing. If ``lasting``, it survives the machine when this returns."""
 
     def upload(self, local: Path, path: str) -> None:
         """Like ``write``, from a local file, which may be gone afterwards."""

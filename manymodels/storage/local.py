@@ -35,20 +35,22 @@ class LocalFiles:
     def read(self, path: str) -> bytes:  # noqa: D102
         return (self._root / path).read_bytes()
 
-    def write(self, path: str, content: bytes) -> None:  # noqa: D102
+    def write(self, path: str, content: bytes, *, lasting: bool) -> None:  # noqa: D102
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                if lasting:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync(target.parent)
+        if lasting:
+            _sync(target.parent)
 
     def upload(self, local: Path, path: str) -> None:  # noqa: D102
         target = self._root / path

@@ -62,7 +62,7 @@ class RemoteFiles:
         filesystem, full = self._at(path)
         return bytes(self.patiently(lambda: filesystem.cat_file(full)))
 
-    def write(self, path: str, content: bytes) -> None:  # noqa: D102
+    def write(self, path: str, content: bytes, *, lasting: bool) -> None:  # noqa: D102
         filesystem, full = self._at(path)
         self.patiently(lambda: filesystem.pipe_file(full, content))
 

@@ -102,15 +102,23 @@ class Storage:
         except FileNotFoundError:
             raise NotFoundError(f"no file {full}; `manymodels store verify` lists what is missing") from None
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, lasting: bool = True) -> None:
         """Write a whole file; readers see all of it or nothing.
+
+        Args:
+            path: The file's.
+            content: All of it.
+            lasting: Whether it must be there after the machine has failed; a mark among processes need not be.
 
         Raises:
             TrustError: The store is not ours.
             StoreError: It could not be written (with the path and the bytes needed).
         """
         full = self._to_change(path)
-        _said(f"write {full} ({len(content):,} bytes)", lambda: self._files.write(path, content))
+        _said(
+            f"write {full} ({len(content):,} bytes)",
+            lambda: self._files.write(path, content, lasting=lasting),
+        )
 
     def upload(self, local: Path, path: str) -> None:
         """Make a local file, which may be gone afterwards, a file of the store; readers see all of it or nothing.

@@ -18,7 +18,7 @@ from manymodels.planning.estimate import Engine, Estimate, learned_engine
 from manymodels.planning.memory import BATCH_SHARE, VALUE_BYTES, needed
 from manymodels.training.learning import pilot, tried_all
 from manymodels.training.prepare import Prepared
-from manymodels.training.rungs import RungTask, rung_tasks
+from manymodels.training.rungs import RungTask, rung_levels, rung_tasks
 from manymodels.training.scouts import scouts
 
 __all__ = ["Layout", "lay_out", "workers_of"]
@@ -55,9 +55,8 @@ def lay_out(prepared: Prepared) -> Layout:
     job, resolved, plan = prepared.job, prepared.resolved, prepared.plan
     workers = workers_of(job.compute)
     training = plan.training
-    every = rung_tasks(job, resolved.store.manifest)
-    due = len(training) > 0 or any(task.rung.level not in prepared.known_levels for task in every)
-    rungs = tuple(every) if due else ()
+    due = len(training) > 0 or not rung_levels(job) <= prepared.known_levels
+    rungs = tuple(rung_tasks(job, resolved.store.manifest)) if due else ()
     seconds = plan.table["seconds"].to_numpy()[training]
     rows = plan.table["rows"].to_numpy()[training]
     sums = _sums(prepared)

@@ -17,7 +17,7 @@ from manymodels.training.batch import Rung
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["SAMPLE_ROWS", "RungTask", "rung_tasks"]
+__all__ = ["SAMPLE_ROWS", "RungTask", "rung_levels", "rung_tasks"]
 
 SAMPLE_ROWS = 100_000
 """Rows that a rung is fitted on, at most (whole keys; at least one key); a level of the hierarchy has its own limit."""
@@ -38,11 +38,19 @@ class RungTask:
     keys: Any
 
 
+def rung_levels(job: Job) -> set[str]:
+    """The levels that a job has models of many keys for."""
+    ladder = (entry if isinstance(entry, str) else level_name(entry.level) for entry in job.fallback)
+    return {*ladder, *map(level_name, blended_levels(job))}
+
+
 def rung_tasks(job: Job, manifest: pa.Table) -> list[RungTask]:
     """Every model of many keys (levels that keys are blended with, rungs of the ladder), each with a seeded sample of keys.
 
     Keys are drawn in the order of a hash of seed and key, so that a sample does not depend on the other keys' order.
     """
+    if not rung_levels(job):
+        return []
     usable = np.flatnonzero(
         (manifest.column("null_targets").to_numpy() < manifest.column("rows").to_numpy())
         & (manifest.column("infinite_targets").to_numpy() == 0)

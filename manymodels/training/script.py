@@ -273,7 +273,7 @@ def write_script(prepared: Prepared, layout: Layout) -> RunScript:
         code_hash=resolved.code_hash,
         libraries=resolved.libraries,
         dataset=resolved.store.fingerprint,
-        keys=_registered_keys(resolved.store, rungs, sums if layout.fit_sums else ()),
+        keys=_registered_keys(resolved.store, plan.unknown, rungs, sums if layout.fit_sums else ()),
         batches=len(layout.batches) + len(rungs) + (len(sums) if layout.fit_sums else 0),
         archive=code or "",
         write=write,
@@ -321,12 +321,15 @@ def _script(record: RunRecord, settings: RunSettings, plan: pa.Table) -> RunScri
 
 
 def _registered_keys(
-    store: PartitionStore, rungs: tuple[RungTask, ...], sums: tuple[SumLevel, ...]
+    store: PartitionStore,
+    unknown: npt.NDArray[np.int64],
+    rungs: tuple[RungTask, ...],
+    sums: tuple[SumLevel, ...],
 ) -> pa.Table:
-    """Keys as the registry wants them: ``key_id``, ``canonical``, ``display``, ``level``."""
+    """Keys that may be new, as the registry wants them: ``key_id``, ``canonical``, ``display``, ``level``."""
     import pyarrow as pa
 
-    keys = registered_keys(store)
+    keys = registered_keys(store, unknown)
     above = [*(task.key for task in rungs), *(key for level in sums for key in level.nodes())]
     levels = pa.table(
         {
