@@ -72,12 +72,15 @@ class Aliases(Events):
             owner = self._model_set(connection, model_set, lock=True)
             make_aliases(connection, owner, (alias,))
             moving = self._alias(connection, owner, alias)
-            target = self._target(connection, owner, run, version, from_alias).subquery()
-            chosen = target.join(keys, keys.c.id == target.c.key)
-            if key_ids is not None:
-                chosen = self._chosen(connection, chosen, key_ids, every=every)
-            elif connection.execute(sa.select(keys.c.id).select_from(chosen).limit(1)).first() is None:
-                raise NotFoundError(f"no models of {model_set!r} to promote: no key has what was asked for")
+            asked = self._target(connection, owner, run, version, from_alias)
+            if key_ids is None:
+                target = asked.subquery()
+                if connection.execute(sa.select(target.c.key).limit(1)).first() is None:
+                    raise NotFoundError(
+                        f"no models of {model_set!r} to promote: no key has what was asked for"
+                    )
+            else:
+                target = self._chosen(connection, asked, owner, key_ids, every=every).subquery()
             event = self._add_event(
                 connection,
                 kind="promote",
@@ -92,7 +95,7 @@ class Aliases(Events):
             moves = (
                 sa.select(sa.literal(event), target.c.key, current.c.run, target.c.run)
                 .select_from(
-                    chosen.outerjoin(
+                    target.outerjoin(
                         current, sa.and_(current.c.alias == moving, current.c.key == target.c.key)
                     )
                 )
@@ -224,12 +227,21 @@ class Aliases(Events):
         return pointed_at(self._alias(connection, model_set, str(from_alias)))
 
     def _chosen(
-        self, connection: sa.Connection, chosen: sa.Join, key_ids: Iterable[str], *, every: bool
-    ) -> sa.Join:
-        """Those of the chosen models whose keys are wanted: all of them must be there, or at least one."""
+        self,
+        connection: sa.Connection,
+        asked: sa.Select[Any],
+        model_set: int,
+        key_ids: Iterable[str],
+        *,
+        every: bool,
+    ) -> sa.Select[Any]:
+        """Those of the models asked for whose keys are wanted: all of them must be there, or at least one.
+
+        The keys are found first, and the models by them: of one key, nobody looks at the others.
+        """
         expected = self._want(connection, key_ids)
-        chosen = chosen.join(wanted, sa.and_(wanted.c.key_id == keys.c.key_id, keys.c.level == ""))
-        found = connection.execute(sa.select(sa.func.count()).select_from(chosen)).scalar_one()
+        chosen = asked.where(asked.selected_columns.key.in_(_wanted_keys(model_set)))
+        found = connection.execute(sa.select(sa.func.count()).select_from(chosen.subquery())).scalar_one()
         if found < (expected if every else 1):
             raise NotFoundError(
                 f"{expected - found:,} of {expected:,} keys have no such model; nothing was promoted; "
@@ -258,18 +270,20 @@ class Aliases(Events):
     ) -> sa.Select[Any]:
         """The last moves of every wanted key."""
         expected = self._want(connection, key_ids)
-        known = keys.join(wanted, wanted.c.key_id == keys.c.key_id)
-        mine = sa.and_(keys.c.model_set == model_set, keys.c.level == "")
-        found = connection.execute(sa.select(sa.func.count()).select_from(known).where(mine)).scalar_one()
+        known = _wanted_keys(model_set)
+        found = connection.execute(sa.select(sa.func.count()).select_from(known.subquery())).scalar_one()
         if found != expected:
             raise NotFoundError(f"{expected - found:,} of {expected:,} keys are not in this model set")
         place = sa.func.row_number().over(partition_by=alias_moves.c.key, order_by=alias_moves.c.event.desc())
-        ranked = (
-            standing.add_columns(place.label("place"))
-            .where(alias_moves.c.key.in_(sa.select(keys.c.id).select_from(known).where(mine)))
-            .subquery()
-        )
+        ranked = standing.add_columns(place.label("place")).where(alias_moves.c.key.in_(known)).subquery()
         return sa.select(ranked.c.event, ranked.c.key, ranked.c.before).where(ranked.c.place <= steps)
+
+
+def _wanted_keys(model_set: int) -> sa.Select[Any]:
+    """The registry's own ids of the keys in the table ``wanted``, each found by its key id."""
+    return sa.select(keys.c.id).where(
+        keys.c.model_set == model_set, keys.c.level == "", keys.c.key_id.in_(sa.select(wanted.c.key_id))
+    )
 
 
 def _refuse_given_up(connection: sa.Connection, event: int) -> None:

@@ -57,6 +57,10 @@ def test_one_key_is_found_without_reading_the_fleet(registry: Registry, fleet: F
         lambda: registry.load(fleet.name, store="a"),
         lambda: registry.load(fleet.name, store="a", version=2),
         lambda: registry.model_history(fleet.name, key_id),
+        lambda: registry.promote(fleet.name, version=1, key_ids=[key_id]),
+        lambda: registry.promote(fleet.name, run=f"{fleet.name}-000002", key_ids=[key_id]),
+        lambda: registry.promote(fleet.name, alias="test", from_alias="champion", key_ids=[key_id]),
+        lambda: registry.rollback(fleet.name, key_ids=[key_id]),
     ]
     for work in asked:
         assert scans(registry, work) == []
