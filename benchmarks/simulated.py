@@ -7,18 +7,21 @@ scheduler's and the workers' own work is on the driver's bill too: a cluster els
 returns the receipt of a batch of keys, which the driver takes through the executor and journals in a registry as a run does.
 Busy is the time slept, shared by workers x wall, from the moment at which all workers have begun to the moment at which the
 first finds nothing to do. A batch costs the driver's thread the making and pickling of its task, the result and the journal;
-the process's share beyond it is the event loop (scheduler and communication) and the workers' own.
+the process's share beyond it is the event loop (scheduler and communication) and the workers' own, unless they are apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +60,20 @@ def main() -> None:
     parser.add_argument(
         "--registry", help="URL of an empty PostgreSQL database; SQLite in a temporary folder by default"
     )
+    parser.add_argument(
+        "--apart", action="store_true", help="scheduler and workers in a process beside the driver's"
+    )
     asked = parser.parse_args()
     for workers in map(int, asked.workers.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             found = simulate(
-                workers, asked.seconds, asked.batches * workers, asked.keys, Path(folder), asked.registry
+                workers,
+                asked.seconds,
+                asked.batches * workers,
+                asked.keys,
+                Path(folder),
+                asked.registry,
+                apart=asked.apart,
             )
         print(
             f"{workers:4d} workers: busy {found.busy:6.1%}; {found.rate:6.1f} batches/s; processor time a batch: driver "
@@ -92,21 +104,15 @@ class Found:
     process: float
 
 
-def simulate(workers: int, seconds: float, batches: int, keys: int, folder: Path, url: str | None) -> Found:
+def simulate(
+    workers: int, seconds: float, batches: int, keys: int, folder: Path, url: str | None, *, apart: bool
+) -> Found:
     """Drive sleeping workers."""
     fleet = _keys(batches * keys)
     spans: list[tuple[float, float]] = []
     with (
-        dask.config.set({**driver._SCHEDULER_CONFIG, **worker._CONFIG, **_ELSEWHERE}),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=False,
-            memory_limit=0,  # each would measure this process, which is everybody's
-            dashboard_address=None,
-            silence_logs=50,
-        ) as cluster,
-        open_executor(ComputeSpec(target="dask", address=cluster.scheduler_address)) as executor,
+        (_cluster_apart if apart else _cluster)(workers) as address,
+        open_executor(ComputeSpec(target="dask", address=address)) as executor,
         Registry.open(_Place(str(folder / "store"), url), create=True) as registry,
     ):
         run = registry.start_run(
@@ -142,6 +148,45 @@ def simulate(workers: int, seconds: float, batches: int, keys: int, folder: Path
         shared=batches / commits,
         process=whole / batches,
     )
+
+
+@contextmanager
+def _cluster(workers: int, protocol: str | None = None) -> Iterator[str]:
+    """A scheduler and workers, threads of this process; their address."""
+    with (
+        dask.config.set({**driver._SCHEDULER_CONFIG, **worker._CONFIG, **_ELSEWHERE}),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=False,
+            protocol=protocol,
+            host="127.0.0.1" if protocol else None,
+            memory_limit=0,  # each would measure this process, which is everybody's
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster,
+    ):
+        yield cluster.scheduler_address
+
+
+@contextmanager
+def _cluster_apart(workers: int) -> Iterator[str]:
+    """The same in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(workers, there))
+    process.start()
+    try:
+        yield here.recv()
+    finally:
+        here.send("enough")
+        process.join()
+
+
+def _serve(workers: int, pipe: Connection) -> None:
+    with _cluster(workers, "tcp") as address:
+        pipe.send(address)
+        pipe.recv()
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,13 @@ def display_array(table: pa.Table, columns: Sequence[str]) -> pa.Array:
 
 def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The values of a key column for people, as ``show`` has them; each different one is made once."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if pa.types.is_integer(column.type):
         return pc.fill_null(column.cast(pa.string()), "null")
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     texts = pa.array([show(value) for value in encoded.dictionary.to_pylist()], pa.string())
-    return pc.fill_null(pa.chunked_array([texts.take(encoded.indices)]), "null")
+    return pa.chunked_array([texts.take(encoded.indices)])
 
 
 def show(value: Any) -> str:

@@ -290,6 +290,11 @@ def test_features_that_tell_the_target_are_found() -> None:
     frame = sample()
     assert suspicious_features(frame, roles_of(frame, "regression")) == ["gaps", "line", "same"]
     assert suspicious_features(frame.assign(sales=1.0), roles_of(frame, "regression")) == []
+    endless = frame.assign(sales=frame["sales"].replace(frame["sales"].max(), np.inf))
+    endless["same"] = endless["sales"]  # not a straight line, for numbers that have an end
+    assert suspicious_features(endless, roles_of(frame, "regression")) == ["gaps", "same"]
+    words = frame.assign(sales=frame["sales"].astype(str))
+    assert suspicious_features(words, roles_of(words, "classification")) == ["gaps", "same"]
 
 
 def test_only_features_known_ahead_give_a_forecast_away() -> None:

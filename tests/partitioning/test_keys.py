@@ -22,6 +22,7 @@ from manymodels.partitioning.keys import (
     column_kind,
     decode,
     display,
+    display_array,
     key_ids,
     key_order,
     make_key,
@@ -300,6 +301,24 @@ def test_display_is_plain_where_it_can_be() -> None:
     assert display(["line\nbreak", "", "null", "x=1"], list("abcd")) == (
         'a="line\\nbreak", b="", c="null", d="x=1"'
     )
+
+
+def test_keys_are_shown_alike_one_by_one_and_in_bulk() -> None:
+    columns: dict[str, list[Any]] = {
+        "number": [17, None, -3],
+        "text": ["N", 'say "no"', None],
+        "float": [2.5, float("nan"), None],
+        "flag": [True, None, False],
+        "day": [dt.date(2026, 1, 2), None, dt.date(1969, 12, 31)],
+        "at": [dt.datetime(2026, 1, 2, 3, 4, 5, 6), None, dt.datetime(1969, 12, 31)],
+        "price": [Decimal("1.50"), None, Decimal("-2.00")],
+        "raw": [b"\x01", b"", None],
+    }
+    table = pa.table({**columns, "coded": pa.array(["x", None, "x"]).dictionary_encode()})
+    names = table.column_names
+    rows = [tuple(row.values()) for row in table.to_pylist()]
+    assert display_array(table, names).to_pylist() == [display(row, names) for row in rows]
+    assert display_array(table.slice(0, 0), names).to_pylist() == []
 
 
 KINDS = {

@@ -93,6 +93,12 @@ def test_keys_that_cannot_train_are_told_why_by_rule(ladder: bool, action: str) 
     }
 
 
+def test_keys_that_the_registry_has_never_heard_of_are_to_be_registered() -> None:
+    never = {"key_id": "c", "version": None, "content": None, "failed_last": True}
+    plan = planned(manifest(), history({"key_id": "a"}, never))
+    assert plan.unknown.tolist() == [1, 3]
+
+
 def test_a_key_that_has_versions_but_no_rows_has_vanished() -> None:
     plan = planned(
         manifest(), history({"key_id": "gone"}, {"key_id": "never", "version": None, "failed_last": True})

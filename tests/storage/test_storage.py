@@ -28,7 +28,7 @@ def test_files_are_written_read_listed_moved_and_removed(storage: Storage, tmp_p
     assert not storage.exists("a/one")
     storage.write("a/one", b"1")
     storage.write("a/b/two", b"22")
-    storage.write("a/one", b"111")
+    storage.write("a/one", b"111", lasting=False)
     assert storage.read("a/one") == b"111"
     assert storage.exists("a/one")
     assert storage.exists("a")
