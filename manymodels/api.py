@@ -183,8 +183,8 @@ def score(
     import tempfile
     from pathlib import Path
 
-    from manymodels.scoring.engine import ScoreRequest
     from manymodels.scoring.engine import score as execute
+    from manymodels.scoring.preparation import ScoreRequest
 
     request = ScoreRequest(
         output=output or "",

@@ -47,8 +47,8 @@ def score(
     from manymodels.api import score_summary
     from manymodels.job.loading import load_job
     from manymodels.progress import progress_for
-    from manymodels.scoring.engine import ScoreRequest
     from manymodels.scoring.engine import score as execute
+    from manymodels.scoring.preparation import ScoreRequest
 
     request = ScoreRequest(output, data, future, alias, run, horizon, overwrite, raw, trust)
     with progress_for(quiet=call.quiet) as progress:

@@ -15,7 +15,8 @@ import manymodels as mm
 from manymodels.job.job import Job
 from manymodels.planning.receipts import costs_path, read_costs
 from manymodels.progress import NoProgress
-from manymodels.scoring.engine import ScoreRequest, score
+from manymodels.scoring.engine import score
+from manymodels.scoring.preparation import ScoreRequest
 from manymodels.training.engine import train
 from manymodels.training.layout import lay_out
 from manymodels.training.prepare import Selection, prepare
