@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import chain
 from typing import Self, TypeVar
 
@@ -129,8 +130,9 @@ class HereFirst:
                 if not running:
                     return
                 done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield completion(running.pop(future), future.result(), 1)
+                for place, future in enumerate(done, 1):
+                    one = completion(running.pop(future), future.result(), 1)
+                    yield replace(one, more=place < len(done))
                 check()
 
     def ask(self, function: Callable[[], R]) -> dict[str, R | None]:
