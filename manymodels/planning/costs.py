@@ -162,13 +162,12 @@ def estimate_seconds(
         guessed += part.seconds(rows, effort.evaluations) * _correction(part, alike, rows)
     if past and past[0].batched != effort.batched:  # what keys took then was fitted another way
         return guessed
-    then = history.select(["key_id", "seconds", "job_hash"]).to_pandas()
-    then = then[(then["job_hash"] == job_hash) & then["seconds"].notna()]
-    known = (
-        manifest.select(["key_id"]).to_pandas().merge(then[["key_id", "seconds"]], on="key_id", how="left")
-    )
-    seconds = known["seconds"].to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.asarray(np.where(np.isnan(seconds), guessed, seconds))
+    import pyarrow.compute as pc
+
+    place = pc.index_in(manifest.column("key_id"), history.column("key_id").combine_chunks())
+    same = pc.fill_null(pc.equal(history.column("job_hash"), job_hash).take(place), False).to_numpy()
+    seconds = pc.fill_null(history.column("seconds").take(place), np.nan).to_numpy()
+    return np.asarray(np.where(same & ~np.isnan(seconds), seconds, guessed))
 
 
 def guess_rung(family: str, params: Mapping[str, Any], rows: int) -> float:
