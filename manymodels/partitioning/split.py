@@ -112,7 +112,7 @@ def split(
             storage.delete(_uploads(folder))
     _mark_used(store)
     if memo is not None:
-        storage.write(memo, _memo(store))
+        storage.write(memo, _memo(store), lasting=False)  # a damaged note costs a split
     return store
 
 

@@ -33,6 +33,7 @@ _SERVED = (
     "key_id", "level", "canonical", "display", "version", "run_id", "candidate", "metric", "cutoff", "segment", "sha256",
     "segment_row", "stale_since",
 )  # fmt: skip
+_FOR_PEOPLE = ("canonical", "display", "metric")
 _SHARED = pa.dictionary(pa.int32(), pa.string())
 _HISTORY = pa.schema(
     [
@@ -150,13 +151,16 @@ class Serving(KeyColumns):
 
         return self._db.read(work)
 
-    def served(self, model_set: str, alias: str | None = None, *, run_id: str | None = None) -> pa.Table:
+    def served(
+        self, model_set: str, alias: str | None = None, *, run_id: str | None = None, brief: bool = False
+    ) -> pa.Table:
         """Where every key's live model is; the rungs of the ladder are among them.
 
         Args:
             model_set: Name of the model set.
             alias: The alias to follow; ``champion`` when neither is given.
             run_id: Instead: every key's newest version as of this run.
+            brief: Without ``canonical``, ``display`` and ``metric``: enough to score.
 
         Returns:
             ``key_id``, ``level``, ``canonical``, ``display``, ``version``, ``run_id``, ``candidate``, ``metric``,
@@ -178,7 +182,7 @@ class Serving(KeyColumns):
                 chosen = as_of(self._published(connection, run_id, owner))
             else:
                 chosen = pointed_at(self._alias(connection, owner, alias or CHAMPION))
-            same = ("key_id", "level", "canonical", "display", "candidate", "metric", "cutoff", "segment_row")
+            same = ("key_id", "level", *(() if brief else _FOR_PEOPLE), "candidate", "cutoff", "segment_row")
             fleet = read_fleet(self._db, connection, chosen, (*same, "key", "run", "segment"))
             facts = run_facts(connection, owner, "number", "run_id")
             files = sa.select(segments).join(runs, runs.c.id == segments.c.run)
@@ -207,7 +211,7 @@ class Serving(KeyColumns):
                     connection, owner, self._alias(connection, owner, LATEST), fleet.column("key")
                 ),
             }
-            return pa.table({name: whole[name] for name in _SERVED})
+            return pa.table({name: whole[name] for name in _SERVED if name in whole})
 
         return self._db.read(work)
 

@@ -117,7 +117,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
     alias = None if request.run else request.alias or job.promotion.alias
     inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
     # Late: what garbage collection retires from now on stays for a grace period.
-    served = registry.served(job.name, alias=alias, run_id=run.id if request.run else None)
+    served = registry.served(job.name, alias, run_id=run.id if request.run else None, brief=True)
     for run_id in served.column("run_id").unique().to_pylist():
         for line in other_versions(run_id, registry.run(run_id).libraries):
             progress.say(f"warning: {line}")

@@ -256,3 +256,11 @@ def test_the_kinds_of_key_columns_are_known(registry: Registry, fleet: Fleet) ->
     fleet.train({None: 1.0, 17: 1.0})
     assert registry.key_columns("store-sales") == ("store",)
     assert registry.key_kinds("store-sales") == {"store": "int"}
+
+
+def test_what_a_scoring_needs_of_a_fleet_is_less_than_people_read(
+    registry: Registry, numbered: Fleet
+) -> None:
+    whole, brief = registry.served("store-sales"), registry.served("store-sales", brief=True)
+    left_out = {"canonical", "display", "metric"}
+    assert brief.equals(whole.select([name for name in whole.column_names if name not in left_out]))
