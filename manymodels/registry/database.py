@@ -114,11 +114,15 @@ class Database:
         """
         return self._transact(work, writes=False)
 
-    def write(self, work: Callable[[sa.Connection], T]) -> T:
+    def write(self, work: Callable[[sa.Connection], T], *, lasting: bool = True) -> T:
         """Run ``work`` in a transaction, committed as a whole or not at all; it may run more than once.
 
         When the connection is lost while committing, ``work`` runs again without knowing whether its first run
         was committed: it must recognise its own writes.
+
+        Args:
+            work: What is done.
+            lasting: Whether it must be there after the machine has failed: else nobody waits for the disk.
 
         Raises:
             ConflictError: Something that must be unique is there already.
@@ -130,10 +134,10 @@ class Database:
                 f"the registry {self.place} is of a store that was made elsewhere, and read-only until "
                 "`manymodels store adopt`"
             )
-        return self._transact(work, writes=True)
+        return self._transact(work, writes=True, lasting=lasting)
 
-    def _transact(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
-        options: dict[str, Any] = {"writes": writes}
+    def _transact(self, work: Callable[[sa.Connection], T], *, writes: bool, lasting: bool = True) -> T:
+        options: dict[str, Any] = {"writes": writes, "lasting": lasting}
         if not self.is_sqlite and not writes:
             options["isolation_level"] = "REPEATABLE READ"  # several statements, one view
         began = time.monotonic()
@@ -143,6 +147,8 @@ class Database:
                 with self._engine.connect() as connection:
                     connection = connection.execution_options(**options)
                     with connection.begin():
+                        if not (lasting or self.is_sqlite):
+                            connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                         return work(connection)
             except DBAPIError as error:
                 waited = time.monotonic() - began
@@ -265,7 +271,11 @@ class Database:
         @sa.event.listens_for(engine, "begin")
         def begun(connection: sa.Connection) -> None:
             # A deferred transaction that turns into a writer can fail without waiting.
-            writes = connection.get_execution_options().get("writes", False)
+            options = connection.get_execution_options()
+            writes = options.get("writes", False)
+            if writes:
+                level = "FULL" if options.get("lasting", True) else "NORMAL"
+                connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
         return engine

@@ -97,7 +97,8 @@ class Events(Connected):
                 while not done:
                     content, stamp = self._db.read(_rendering(number))
                     self.storage.write(f"{FOLDER}/{number}.json", content)
-                    done = self._db.write(_marking(number, stamp))
+                    # If this is lost, the file is written once more.
+                    done = self._db.write(_marking(number, stamp), lasting=False)
         except (StoreError, RegistryError) as error:
             _log.warning("the record of an alias change is not in the store's files yet: %s", error)
 

@@ -274,7 +274,7 @@ class RunLog(Connected):
             .values(heartbeat=micros_now())
             .returning(runs.c.cancel_requested)
         )
-        return bool(self._db.write(lambda connection: connection.execute(statement).scalar()))
+        return bool(self._db.write(lambda connection: connection.execute(statement).scalar(), lasting=False))
 
     def request_cancel(self, run_id: str) -> None:
         """Ask a run's driver to stop; it stays resumable.

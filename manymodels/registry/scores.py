@@ -109,7 +109,7 @@ class Scores(Connected):
     def touch_score(self, score_id: str) -> None:
         """Record that the scoring's driver is alive."""
         statement = sa.update(scores).where(scores.c.score_id == score_id).values(heartbeat=micros_now())
-        self._db.write(lambda connection: connection.execute(statement))
+        self._db.write(lambda connection: connection.execute(statement), lasting=False)
 
     def resume_score(self, score_id: str) -> bool:
         """Record that a scoring goes on that was stopped; False when there is none of this id, or it was finished.

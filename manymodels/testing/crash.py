@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -110,14 +111,16 @@ def count_calls(kill_at: int | None) -> Callable[[], int]:
     from manymodels.registry.database import Database
     from manymodels.storage import Storage
 
+    numbers = itertools.count(1)  # each is given once, whatever the threads
     calls = 0
 
     def counted(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def call(*arguments: Any, **named: Any) -> Any:
             nonlocal calls
-            calls += 1
-            if calls == kill_at:
+            number = next(numbers)
+            calls = max(calls, number)
+            if number == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return method(*arguments, **named)
 

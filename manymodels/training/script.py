@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -258,12 +259,19 @@ def write_script(prepared: Prepared, layout: Layout) -> RunScript:
         return replace(settings, fit=replace(settings.fit, code=CodeSnapshot(code_path(run_id, code), code)))
 
     def write(run_id: str) -> None:
-        if code is not None and archive is not None:
-            registry.storage.write(code_path(run_id, code), archive)
-        registry.storage.write(f"runs/{run_id}/plan.parquet", parquet_bytes(table))
-        write_settings(registry.storage, run_id, with_code(run_id))
-        if prepared.earlier is not None:
-            write_experience(registry.storage, run_id, prepared.earlier)
+        storage = registry.storage
+        # Side by side: most of it is waiting for the disk, or for the object store.
+        with ThreadPoolExecutor() as pool:
+            writing = [
+                pool.submit(storage.write, f"runs/{run_id}/plan.parquet", parquet_bytes(table)),
+                pool.submit(write_settings, storage, run_id, with_code(run_id)),
+            ]
+            if code is not None and archive is not None:
+                writing.append(pool.submit(storage.write, code_path(run_id, code), archive))
+            if prepared.earlier is not None:
+                writing.append(pool.submit(write_experience, storage, run_id, prepared.earlier))
+            for one in writing:
+                one.result()
 
     record = registry.start_run(
         model_set=job.name,

@@ -236,3 +236,15 @@ def test_keys_come_back_exactly(registry: Registry, fleet: Fleet) -> None:
     assert [(type(value), value) for value in decoded] == [(type(value), value) for value in strange]
     assert served.column("key_id").to_pylist() == [fleet.key_id(value) for value in strange]
     assert registry.run("latest").state == "completed"
+
+
+def test_only_what_may_be_lost_with_the_machine_is_committed_without_waiting(
+    registry: Registry, fleet: Fleet
+) -> None:
+    asked = "SHOW synchronous_commit" if not registry._db.is_sqlite else "PRAGMA synchronous"
+
+    def level(connection: sa.Connection) -> str:
+        return str(connection.exec_driver_sql(asked).scalar())
+
+    found = [registry._db.write(level, lasting=lasting) for lasting in (True, False, True)]
+    assert found == (["2", "1", "2"] if registry._db.is_sqlite else ["on", "off", "on"])
