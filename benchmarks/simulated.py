@@ -1,6 +1,6 @@
 """How many workers one driver keeps busy: the real driver, workers that sleep instead of fitting.
 
-    python benchmarks/simulated.py [--workers 8,16,32,64,128] [--seconds 1.0] [--batches 20] [--keys 200]
+    python benchmarks/simulated.py [--workers 8,16,32,64,128] [--seconds 1.0] [--batches 20] [--keys 200] [--apart]
 
 Workers are threads of this process (Dask's LocalCluster, processes=False, with the settings of our own workers), so that the
 scheduler's and the workers' own work is on the driver's bill too: a cluster elsewhere leaves it more room. A batch sleeps, and

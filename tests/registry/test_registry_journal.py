@@ -45,7 +45,9 @@ def test_receipts_that_come_together_share_a_commit(
     first = fleet.receipt(run, {"a": 1.0}, batch=0, failed={"b": "no luck"})
     again, other = fleet.receipt(run, {"a": 2.0}, batch=0, attempt=2), fleet.receipt(run, {"c": 1.0}, batch=1)
     commits, write = [], registry._db.write
-    monkeypatch.setattr(registry._db, "write", lambda work: commits.append(work) or write(work))
+    monkeypatch.setattr(
+        registry._db, "write", lambda work, **more: commits.append(work) or write(work, **more)
+    )
     assert registry.journal(first, known, again, other) == [first, other]
     assert len(commits) == 1
     assert registry.journalled(run.id).column("batch").to_pylist() == [0, 1, 2]
