@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 
 import manymodels as mm
+from manymodels.records import BatchReceipt
+from manymodels.training.outcomes import RunOutcomes
 
 _MODELS: dict[str, tuple[str, Any]] = {
     "mean": ("forecast", "mean"),
@@ -41,7 +43,9 @@ def main() -> None:
         _warm_up(asked, Path(folder))
     startup = time.perf_counter() - began
     job = _job(asked.work, asked.train, asked.models, asked.isolation)
+    receipts = _receipts()
     run = mm.train(job, progress=False)
+    fitting, fan_out = _while_all_run(receipts)
     _score(job, asked.new, asked.out)
     score = mm.Registry(asked.models).scores("bench")[0]
     outcomes = run.outcomes()
@@ -52,9 +56,43 @@ def main() -> None:
         "train": run.summary["seconds"],
         "score": score.seconds,
         "fitting": float(outcomes["fit_seconds"].sum()),
+        "fitting_while_all_run": fitting,
+        "workers_while_all_run": fan_out,
         "again": again.summary["seconds"],
     }
     print(json.dumps(times), flush=True)
+
+
+def _receipts() -> list[tuple[float, BatchReceipt]]:
+    """The receipts from now on, with when they came."""
+    came: list[tuple[float, BatchReceipt]] = []
+    add = RunOutcomes.add
+
+    def noted(outcomes: RunOutcomes, receipt: BatchReceipt) -> None:
+        came.append((time.perf_counter(), receipt))
+        add(outcomes, receipt)
+
+    RunOutcomes.add = noted  # type: ignore[method-assign]
+    return came
+
+
+def _while_all_run(receipts: list[tuple[float, BatchReceipt]]) -> tuple[float, float]:
+    """Seconds inside fit and predict while all workers run, and those workers' seconds.
+
+    All run from the first batch's begin until one of them has done its last. Of a batch that goes on beyond that, the part
+    before it counts.
+    """
+    began = min(end - receipt.seconds for end, receipt in receipts)
+    last: dict[str, float] = {}
+    for end, receipt in receipts:
+        last[receipt.worker] = max(end, last.get(receipt.worker, 0.0))
+    until = min(last.values())
+    fitting = 0.0
+    for end, receipt in receipts:
+        fits = float(receipt.outcomes.column("fit_seconds").to_numpy().sum())
+        within = 1 - max(0.0, end - until) / receipt.seconds
+        fitting += fits * max(0.0, within)
+    return fitting, len(last) * (until - began)
 
 
 def _warm_up(asked: argparse.Namespace, folder: Path) -> None:

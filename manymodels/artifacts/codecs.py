@@ -1,8 +1,8 @@
 """How a fitted model becomes bytes and back.
 
 ``pickle``: protocol 5, by the standard library where it can, else by cloudpickle (lambdas, closures, classes
-of a notebook); both are read back the same way. Decoding runs code: only bytes whose segment was verified are
-decoded.
+of a notebook); both are read back the same way. ``packed``: a pickle as well, whose large arrays are compressed
+(``artifacts.packed``). Decoding runs code: only bytes whose segment was verified are decoded.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from manymodels.artifacts.packed import dumps
 from manymodels.exceptions import DamagedError, ModelError, StoreFormatError
 
 if TYPE_CHECKING:
     from manymodels.models.contract import FittedModel
 
-__all__ = ["CODECS", "decode", "encode"]
+__all__ = ["CODECS", "PACKED", "decode", "encode"]
 
 _PROTOCOL = 5
 _LARGEST = 2**31 - 2**20  # Parquet's limit on a value, with room for its page
 
+PACKED = "packed"
+"""Codec of pickles that are compressed already."""
+
 CODECS: dict[str, Callable[[bytes], Any]] = {
     "pickle": pickle.loads,
+    PACKED: pickle.loads,
 }
 """Codec to its decoder."""
 
@@ -35,12 +40,12 @@ def encode(model: FittedModel) -> tuple[str, bytes]:
             2 GiB.
     """
     try:
-        artifact = pickle.dumps(model, _PROTOCOL)
+        artifact, packed = dumps(model)
     except Exception as plain:
         import cloudpickle
 
         try:
-            artifact = cloudpickle.dumps(model, _PROTOCOL)
+            artifact, packed = cloudpickle.dumps(model, _PROTOCOL), False
         except Exception:
             raise ModelError(_complaint(model, plain)) from plain
     if len(artifact) > _LARGEST:
@@ -48,7 +53,7 @@ def encode(model: FittedModel) -> tuple[str, bytes]:
             f"the model cannot be saved: the {type(model).__name__} takes {len(artifact):,} bytes, more than "
             f"{_LARGEST:,}; keep training data off the model"
         )
-    return "pickle", artifact
+    return PACKED if packed else "pickle", artifact
 
 
 def decode(codec: str, artifact: bytes) -> FittedModel:

@@ -3,9 +3,9 @@
 Format 2. Columns, in this order: ``model_set``, ``run``, ``version``, ``level``, one ``key:<name>`` per key
 column, ``key_id``, ``candidate``, ``params`` (JSON), ``metric``, ``rows``, ``cutoff``, ``seed``, ``content``,
 ``fit_seconds``, ``seconds``, ``codec``, and ``artifact`` or, with the codec ``columns``, ``model:<name>`` columns
-(``artifacts.columns``). zstd, page checksums, row groups of at most 256 rows or about 1 MiB of artifacts, so that one
-model is read in about a millisecond. The file's metadata holds, under ``manymodels.segment``, JSON: ``format``,
-``path``, ``codec``, and the fields of ``SegmentMeta``.
+(``artifacts.columns``). zstd (not for artifacts that are compressed already, codec ``packed``), page checksums, row groups of
+at most 256 rows or about 1 MiB of artifacts (2 MiB of ``packed`` ones), so that one model is read in about a millisecond. The
+file's metadata holds, under ``manymodels.segment``, JSON: ``format``, ``path``, ``codec``, and the fields of ``SegmentMeta``.
 
 Format 1 had no codec ``columns``; files without it are still written as 1, so that older versions read them.
 
@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manymodels.artifacts.codecs import PACKED
 from manymodels.artifacts.columns import CODEC
 from manymodels.exceptions import DamagedError, StoreFormatError
 from manymodels.records import KeyOutcome, SegmentInfo
@@ -130,7 +131,9 @@ class SegmentWriter:
             raise ValueError(f"a segment has one codec, found {[self._codec, outcome.codec]} for {self.path}")
         self._codec = outcome.codec
         size = len(outcome.artifact)
-        if self._waiting and (len(self._waiting) == _GROUP_ROWS or self._size + size > _GROUP_BYTES):
+        if self._waiting and (
+            len(self._waiting) == _GROUP_ROWS or self._size + size > _group_bytes(self._codec)
+        ):
             self._write()
         self._waiting.append(outcome)
         self._size += size
@@ -245,7 +248,7 @@ def write_table(storage: Storage, path: str, table: pa.Table, meta: SegmentMeta)
         raise ValueError(f"a segment has one codec, found {codecs} for {path}")
     sink = pa.BufferOutputStream()
     with _parquet_writer(sink, table.schema, path, codecs[0], meta) as writer:
-        for start, stop in _groups(table):
+        for start, stop in _groups(table, _group_bytes(codecs[0])):
             writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
     return _stored(storage, path, sink, table.num_rows, codecs[0])
 
@@ -257,7 +260,9 @@ def _parquet_writer(
     return pq.ParquetWriter(
         sink,
         schema.with_metadata({_METADATA: json.dumps(entry).encode()}),
-        compression="zstd",
+        compression={
+            name: "none" if (name, codec) == ("artifact", PACKED) else "zstd" for name in schema.names
+        },
         use_dictionary=_REPETITIVE,
         write_statistics=False,
         write_page_checksum=True,
@@ -311,7 +316,12 @@ def _repeat(value: str | int, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.int32() if isinstance(value, int) else pa.string()), count)
 
 
-def _groups(table: pa.Table) -> list[tuple[int, int]]:
+def _group_bytes(codec: str) -> int:
+    """Bytes of artifacts in a row group: those that need not be decompressed to reach one of them may be twice as many."""
+    return 2 * _GROUP_BYTES if codec == PACKED else _GROUP_BYTES
+
+
+def _groups(table: pa.Table, room: int) -> list[tuple[int, int]]:
     """Where row groups start and stop."""
     import pyarrow.compute as pc
 
@@ -322,7 +332,7 @@ def _groups(table: pa.Table) -> list[tuple[int, int]]:
     start = 0
     while start < len(ends):
         before = int(ends[start - 1]) if start else 0
-        full = int(np.searchsorted(ends, before + _GROUP_BYTES, side="right"))
+        full = int(np.searchsorted(ends, before + room, side="right"))
         stop = min(max(full, start + 1), start + _GROUP_ROWS, len(ends))
         groups.append((start, stop))
         start = stop

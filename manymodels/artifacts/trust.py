@@ -77,7 +77,7 @@ class Trust:
         """
         if not self.runs_code and codec != "columns":
             raise TrustError(
-                f"the model is kept as a {codec}, and trust is `columns-only`: nothing is unpickled; "
+                "the model is kept as a pickle, and trust is `columns-only`: nothing is unpickled; "
                 "trust `hashes` or `signed` loads it"
             )
 

@@ -58,6 +58,9 @@ _SCHEDULER_CONFIG = {
     "distributed.deploy.lost-worker-timeout": "1h",
     # Sends warnings to standard error whenever the machine is busy.
     "distributed.admin.tick.limit": "1h",
+    # See ``worker``: neither is asked for where each second of a processor is a fit's.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.worker.profile.enabled": False,
 }
 
 

@@ -29,9 +29,20 @@ from manymodels.compute.messages import Died, Raised, Started, raised
 from manymodels.compute.processes import end_tree, environment, import_path, resident
 from manymodels.exceptions import ComputeError
 
-__all__ = ["Died", "InProcess", "Raised", "Runner", "Sandbox", "Started", "spare_sandbox", "warm_sandbox"]
+__all__ = [
+    "Died",
+    "InProcess",
+    "Raised",
+    "Runner",
+    "Sandbox",
+    "Started",
+    "release_warm_sandbox",
+    "spare_sandbox",
+    "warm_sandbox",
+]
 
 _POLL = 0.02  # seconds between looks at the child's memory
+_LOOKS = 5  # of which one is at the child's own children too: listing these takes longer than all the rest
 _NAP = 0.002  # seconds in which the messages of a child that sends many pile up: each would wake this process
 _PIPE = 1 << 20  # bytes that a pipe holds, and a read takes
 _MUCH = 1 << 16  # bytes at once, after which there is no nap: the child may be waiting for room in the pipe
@@ -185,6 +196,7 @@ class _Warm(threading.local):
 
 _WARM = _Warm()
 _SPARE: list[tuple[object, Sandbox]] = []
+_SPARE_LOCK = threading.Lock()
 
 
 def warm_sandbox(*, preload: tuple[str, ...] = (), paths: tuple[str, ...] = (), threads: int = 1) -> Sandbox:
@@ -206,8 +218,17 @@ def spare_sandbox(*, preload: tuple[str, ...] = (), paths: tuple[str, ...] = (),
     """A sandbox that is started before the thread that needs it: the next one to call ``warm_sandbox`` takes it over."""
     key = _settings_key(preload, paths, threads)
     sandbox = Sandbox(preload=preload, paths=paths, threads=threads)
-    _SPARE.append((key, sandbox))
+    with _SPARE_LOCK:
+        _SPARE.append((key, sandbox))
     return sandbox
+
+
+def release_warm_sandbox() -> None:
+    """Make this thread's sandbox a spare one: the next thread to call ``warm_sandbox`` takes it over."""
+    if _WARM.sandbox is not None:
+        with _SPARE_LOCK:
+            _SPARE.append((_WARM.key, _WARM.sandbox))
+        _WARM.sandbox = None
 
 
 def _settings_key(*settings: object) -> object:
@@ -215,12 +236,11 @@ def _settings_key(*settings: object) -> object:
 
 
 def _spare(key: object) -> Sandbox | None:
-    """The spare sandbox, if its settings are these; one that nobody asked for is closed."""
-    try:
-        found, sandbox = _SPARE.pop()
-    except IndexError:
-        return None
-    if found == key:
+    """A spare sandbox with these settings; where there is none, one with others is closed: nobody asked for it."""
+    with _SPARE_LOCK:
+        place = next((n for n, (found, _) in enumerate(_SPARE) if found == key), 0)
+        found, sandbox = _SPARE.pop(place) if _SPARE else (None, None)
+    if found == key or sandbox is None:
         return sandbox
     sandbox.close()
     return None
@@ -306,6 +326,7 @@ class _Conversation:
         self._deadline = time.monotonic() + timeout + (0.0 if child.ready else _STARTUP)
         self._overtime = 0
         self._next_look = 0.0
+        self._looks = 0
         self._received = 0.0
         self._much = False
         self._space = bytearray(_PIPE)
@@ -377,7 +398,8 @@ class _Conversation:
             now = time.monotonic()
             if now >= self._next_look:
                 self._next_look = now + _POLL
-                occupied = resident(process.pid)
+                occupied = resident(process.pid, descendants=self._looks % _LOOKS == 0)
+                self._looks += 1
                 if occupied > self._memory:
                     return self._died(
                         "memory", f"memory {_size(self._memory)}", f"it occupied {_size(occupied)}"

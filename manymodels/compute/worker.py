@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 import cloudpickle
 import dask
-from distributed import Worker
+from distributed import Worker, secede
 
 from manymodels.compute.executor import invoke
+from manymodels.compute.handover import giving_way
 from manymodels.compute.processes import die_with_parent
 
 __all__ = ["call", "is_warm", "serve_worker", "warm_up"]
@@ -31,6 +32,8 @@ _CONFIG = {
     "distributed.worker.memory.recent-to-old-time": "1h",
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.limit": "1h",
+    # To see whether its event loop keeps up, Dask wakes it 50 times a second: a hundredth of a processor each.
+    "distributed.admin.tick.interval": "1s",
 }
 
 _COLLECT = (
@@ -65,7 +68,8 @@ def call(code: bytes, payload: bytes) -> bytes:
     """Call a function that was pickled, with an argument that was; see ``invoke``."""
     for thread in _warming:
         thread.join()  # two threads that import parts of one package at once can see half of it
-    return invoke(lambda content: cloudpickle.loads(code)(cloudpickle.loads(content)), payload)
+    with giving_way(secede):
+        return invoke(lambda content: cloudpickle.loads(code)(cloudpickle.loads(content)), payload)
 
 
 def serve_worker() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-from manymodels.job.runner import spare_runner
-from manymodels.job.settings import CodeSnapshot
+from manymodels.compute.sandbox import Runner
+from manymodels.job.runner import runner_for, spare_runner
+from manymodels.job.settings import CodeSnapshot, FitSettings
 from manymodels.models.batched.trainers import trainer_module
 from manymodels.models.families import build
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.storage import Storage
 
-__all__ = ["build_families", "warm_up"]
+__all__ = ["await_child", "build_families", "start_child", "warm_up"]
 
 _PATIENCE = 60.0  # seconds for the child to import what fits need
 _ROOM = 1 << 40  # bytes: nothing is fitted yet
@@ -49,9 +51,29 @@ def warm_up(
     for module in (*modules, *(trainers if at_once else ())):
         import_module(str(module))
     if child is not None:
-        payload = (candidates, task)
-        for _ in child.run(f"{__name__}:build_families", payload, timeout=_PATIENCE, memory=_ROOM):
-            pass
+        _build_in(child, candidates, task)
+
+
+def start_child(fit: FitSettings) -> None:
+    """Start the child of this thread, where there is none: it imports what it needs while other work is done here."""
+    _own_child(fit)
+
+
+def await_child(fit: FitSettings) -> float:
+    """Wait until the child of this thread has imported what it needs; the seconds that this took."""
+    began = time.perf_counter()
+    _build_in(_own_child(fit), fit.candidates, fit.spec.task)
+    return time.perf_counter() - began
+
+
+def _own_child(fit: FitSettings) -> Runner:
+    return runner_for(Storage.at(fit.storage_root), fit.code, isolated=True, threads=fit.spec.threads)
+
+
+def _build_in(child: Runner, candidates: Sequence[CandidateSpec], task: Task) -> None:
+    payload = (candidates, task)
+    for _ in child.run(f"{__name__}:build_families", payload, timeout=_PATIENCE, memory=_ROOM):
+        pass
 
 
 def build_families(payload: tuple[Sequence[CandidateSpec], Task]) -> Iterator[None]:

@@ -53,7 +53,7 @@ def pack(
             f"packing needs finite costs of at least 0 and at least one worker, found {workers} workers"
         )
     total = float(costs.sum())
-    least = min(low, max(low / 2, total / workers / _LEAST_PART))
+    least = min(low, max(low / 4, total / workers / _LEAST_PART))
     least = max(min(least, total / workers), min(low, _OVERHEAD))
     alone = costs > least
     batches = [np.array([index]) for index in np.flatnonzero(alone)]

@@ -15,7 +15,7 @@ from manymodels.scoring.batch import ScoreSettings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["scored_at_once", "unit_rows", "unit_seconds"]
+__all__ = ["are_columns", "scored_at_once", "unit_guess", "unit_rows", "unit_seconds"]
 
 # Seconds of a key, and of each of its rows.
 _AT_ONCE = (3e-5, 3e-7)
@@ -30,6 +30,12 @@ def unit_rows(units: pa.Table, settings: ScoreSettings) -> npt.NDArray[np.float6
     return rows
 
 
+def are_columns(fit: FitSettings) -> bool:
+    """Whether a run's models are kept as columns, as far as its candidates tell: such models need no child."""
+    # The user's own modules are imported in the child only.
+    return fit.code is None and all_batched(build(each, fit.spec.task) for each in fit.candidates)
+
+
 def scored_at_once(units: pa.Table, settings: ScoreSettings, fit: FitSettings) -> npt.NDArray[np.bool_]:
     """Which units should be scored in one call with others. Shape (units,).
 
@@ -38,9 +44,7 @@ def scored_at_once(units: pa.Table, settings: ScoreSettings, fit: FitSettings) -
         settings: Of the scoring.
         fit: Of the run whose models serve.
     """
-    # The user's own modules are imported in the child only.
-    columns = fit.code is None and all_batched(build(each, fit.spec.task) for each in fit.candidates)
-    found: npt.NDArray[np.bool_] = units.column("segment").is_valid().to_numpy() & columns
+    found: npt.NDArray[np.bool_] = units.column("segment").is_valid().to_numpy() & are_columns(fit)
     if settings.history is not None:  # a model that is continued is an object of its own
         found &= units.column("history_rows").is_null().to_numpy()
     return found
@@ -58,3 +62,8 @@ def unit_seconds(
     """
     rows = unit_rows(units, settings)
     return np.where(at_once, _AT_ONCE[0] + _AT_ONCE[1] * rows, _SINGLY[0] + _SINGLY[1] * rows)
+
+
+def unit_guess(fit: FitSettings) -> float:
+    """About what a unit will take, as long as its rows are not known."""
+    return _AT_ONCE[0] if are_columns(fit) else _SINGLY[0]

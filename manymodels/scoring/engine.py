@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manymodels.compute.executor import open_executor
-from manymodels.compute.here import is_small, may_run_here, small_words
+from manymodels.compute.here import small_words
 from manymodels.exceptions import (
     ManyModelsError,
     RegistryError,
@@ -36,6 +36,7 @@ from manymodels.registry import Registry, RunRecord, RunState
 from manymodels.registry.drivers import Driver
 from manymodels.registry.versions import other_versions
 from manymodels.scoring.costs import scored_at_once, unit_rows, unit_seconds
+from manymodels.scoring.here import EarlyChild, begins_here
 from manymodels.scoring.inputs import open_inputs
 from manymodels.scoring.levels import Sums, reconcile
 from manymodels.scoring.parts import ScoreReceipt, finished_parts
@@ -115,6 +116,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
             "`manymodels train` makes them"
         )
     alias = None if request.run else request.alias or job.promotion.alias
+    child = EarlyChild(job, settings, sum(run.counts.values()), runs_code=registry.trust.runs_code)
     inputs = open_inputs(job, settings, request.data, request.future, registry.storage)
     # Late: what garbage collection retires from now on stays for a grace period.
     served = registry.served(job.name, alias, run_id=run.id if request.run else None, brief=True)
@@ -143,6 +145,7 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         batches = staging.batches() if resumed else None
         at_once = scored_at_once(units, work.score, settings.fit)
         seconds = unit_seconds(units, work.score, at_once)
+        here = begins_here(job, settings, float(seconds.sum()), float(seconds.max(initial=0.0)))
         # In one process children would take each other's memory.
         threads = job.compute.local_workers if at_once.all() else 1
         warm = partial(
@@ -152,7 +155,18 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
             batched=settings.job.training.isolation != "process",
         )
         receipts, startup = _fan_out(
-            job, score_id, units, seconds, batches, work, staging, progress, registry, warm, threads
+            job,
+            score_id,
+            units,
+            seconds,
+            batches,
+            work,
+            staging,
+            progress,
+            registry,
+            warm,
+            child if here else None,
+            threads,
         )
         sink = Sink(request.output, staging)
         if sum_levels(job):
@@ -263,19 +277,23 @@ def _fan_out(
     progress: Progress,
     registry: Registry,
     warm: Callable[[], None],
+    child: EarlyChild | None,
     threads: int,
 ) -> tuple[list[ScoreReceipt], float]:
-    """Score the batches that have no part yet; ``batches`` is None where none was begun, ``seconds`` what units will take."""
+    """Score the batches that have no part yet, in this process where there is a ``child``.
+
+    ``batches`` is None where none was begun, ``seconds`` what units will take.
+    """
     receipts = {} if batches is None else finished_parts(staging.parts, work.plan)
     if batches is not None and len(receipts) == len(batches):
         return [receipts[number] for number in sorted(receipts)], 0.0
-    small = may_run_here(
-        job.compute, job.training.isolation, isolated=work.isolated, own_code=work.score.code is not None
-    ) and is_small(float(seconds.sum()), float(seconds.max(initial=0.0)), job.compute.local_workers)
+    small = child is not None and job.compute.target == "local"
     if small:
         progress.say(small_words(float(seconds.sum())))
-    here = threads if small else 0
-    with open_executor(job.compute, storage_root=registry.storage.root, warm=warm, here=here) as executor:
+    warming = 0.0 if child is None else child.wait()
+    with open_executor(
+        job.compute, storage_root=registry.storage.root, warm=warm, here=threads if small else 0
+    ) as executor:
         if batches is None:
             batches = _packed(units, work, seconds, job.compute.local_workers if small else executor.workers)
             staging.begin(Claim(score_id, work.plan, Driver.here().to_json()), batches)
@@ -299,7 +317,7 @@ def _fan_out(
                 receipt = completion.value
                 receipts[receipt.batch] = receipt
                 progress.advance(sum(receipt.counts.values()), receipt.counts["failed"])
-        return [receipts[number] for number in sorted(receipts)], executor.startup_seconds
+        return [receipts[number] for number in sorted(receipts)], executor.startup_seconds + warming
 
 
 def _packed(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from manymodels.compute.handover import give_way
 from manymodels.job.runner import runner_for
 from manymodels.job.settings import FitSettings
 from manymodels.job.supervise import supervise
@@ -85,7 +86,10 @@ def run_score_batch(task: BatchTask) -> ScoreReceipt:
     units = task.keys
     at_once = score_panel(work.score, units)
     rest = _rest(at_once, units.num_rows)
-    singly = _predict(task.run_id, units.take(pa.array(rest)), work) if len(rest) else {}
+    singly: dict[str, KeyScores] = {}
+    if len(rest):
+        singly = _predict(task.run_id, units.take(pa.array(rest)), work)
+        give_way()  # the child has the next batch while this one's part is synced to the disk
     ordered = [singly[key_id] for key_id in units.column("key_id").take(pa.array(rest)).to_pylist()]
     fields = prediction_fields(work.score.spec, work.class_type)
     scored = [*at_once, collect(rest, ordered, fields)] if len(rest) else at_once

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from manymodels.compute.handover import give_way
 from manymodels.job.runner import runner_for
 from manymodels.job.settings import FitSettings
 from manymodels.job.supervise import Blame, supervise
@@ -236,6 +237,7 @@ class _Batch:
             return outcome if len(outcome.artifact) < _LARGE else replace(outcome, artifact=b"")
 
         found = _fit(self.task.run_id, keys, settings, blame, keep)
+        give_way()  # the child has the next batch while this one is synced to the disk
         self.segments += [writers[codec].close() for codec in sorted(writers)]
         done = [found[key_id] for key_id in key_ids]
         self._backtests += [([outcome.key_id], test) for outcome in done for test in outcome.backtests]

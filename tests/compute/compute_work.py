@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from manymodels.compute.handover import give_way
 from manymodels.compute.sandbox import Started, warm_sandbox
 
 
@@ -218,6 +219,21 @@ def sandboxed_pid(batch: str) -> tuple[str, int, int]:
     (child,) = sandbox.run("compute_work:identity", None, timeout=30, memory=2**30)
     assert isinstance(child, int)
     return batch, os.getpid(), child
+
+
+def gives_way(paths: tuple[str, str]) -> tuple[int, int]:
+    """On a worker: what ``sandboxed_pid`` says; once it has, the next task may begin, and this one ends when that has left its
+    file."""
+    mine, other = map(Path, paths)
+    _, worker, child = sandboxed_pid("")
+    mine.touch()
+    give_way()
+    until = time.monotonic() + 30
+    while not other.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    if not other.exists():
+        raise TimeoutError("the next task did not begin")
+    return worker, child
 
 
 def square(number: int) -> int:

@@ -180,6 +180,21 @@ def test_a_worker_keeps_one_warm_sandbox_from_batch_to_batch(executor: Executor)
     assert all(worker != child for worker, child in pids)
 
 
+@pytest.mark.integration
+def test_a_task_that_gives_way_ends_beside_the_next_one_which_has_its_sandbox(tmp_path: Path) -> None:
+    first, second, third = (str(tmp_path / name) for name in "abc")
+    tasks = numbered([(first, second), (second, third), (third, third)])
+    with open_executor(ComputeSpec(workers=1)) as executor:
+        seen = [completion.value for completion in executor.run(work.gives_way, tasks)]
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+
+
+def test_a_task_that_gives_way_where_tasks_run_one_by_one_goes_on(serial: Executor, tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    assert [c.error for c in serial.run(work.gives_way, numbered([(path, path)] * 2))] == [None, None]
+
+
 def test_the_contract_is_imported_without_heavy_packages() -> None:
     code = (
         "import sys, manymodels.compute.executor, manymodels.compute.sandbox\n"

@@ -22,6 +22,7 @@ from manymodels.models.tabular.estimators import build_estimator
 from manymodels.models.tabular.logistic import logistic_of, polish
 from manymodels.models.tabular.model import TabularModel
 from manymodels.models.tabular.preprocessing import Needs, fit_encoder
+from manymodels.models.tabular.signatures import remember_signatures
 from manymodels.models.tabular.targets import Labelled, labelled
 from manymodels.models.tabular.traits import estimator_kind, needs_of, weight_parameter
 from manymodels.records import Rows
@@ -67,6 +68,7 @@ class Template:
             as_given: Nothing is standardised in front of it.
         """
         estimator = make()
+        remember_signatures(estimator)
         params = estimator.get_params() if hasattr(estimator, "get_params") else vars(estimator).copy()
         needs = needs_of(estimator, as_given=as_given)
         return cls(
