@@ -174,7 +174,7 @@ def sort_rows(
         source: A ``dataset.Source`` of files or of a frame in memory.
         layout: Of the store.
         folder: Where the parts go, and what does not fit memory meanwhile.
-        memory: Bytes that DuckDB may use.
+        memory: Bytes that DuckDB may use, or a sort in memory.
         threads: Threads of DuckDB.
 
     Returns:

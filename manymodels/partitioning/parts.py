@@ -92,6 +92,7 @@ class PartWriter:
         self._folder = folder
         self._prefix = prefix
         self._schema = layout.schema
+        self._time = layout.time
         # Statistics of the columns that rows are sorted by: what queries over the files can skip by.
         self._sorted_by = [*layout.keys, *([] if layout.time is None else [layout.time])]
         self._files = 0
@@ -163,7 +164,7 @@ class PartWriter:
                 self._sink,
                 self._schema,
                 compression="lz4",
-                use_dictionary=_repetitive(rows),
+                use_dictionary=_repetitive(rows, self._time),
                 write_statistics=self._sorted_by,
                 write_page_checksum=True,
             )
@@ -183,8 +184,8 @@ class PartWriter:
             self._groups = 0
 
 
-def _repetitive(rows: pa.Table) -> list[str]:
-    """Columns to keep as dictionaries: all but those floats that hardly repeat.
+def _repetitive(rows: pa.Table, time: str | None) -> list[str]:
+    """Columns to keep as dictionaries: all but times, which ascend, and those floats that hardly repeat.
 
     Prices, counts and rounded measurements make a third less to write, to keep and to read; of other floats a dictionary is
     tried in vain, which costs a third of the writing.
@@ -193,6 +194,9 @@ def _repetitive(rows: pa.Table) -> list[str]:
     return [
         field.name
         for field in rows.schema
-        if not pa.types.is_floating(field.type)
-        or pc.count_distinct(sample.column(field.name)).as_py() < _DISTINCT * sample.num_rows
+        if field.name != time
+        and (
+            not pa.types.is_floating(field.type)
+            or pc.count_distinct(sample.column(field.name)).as_py() < _DISTINCT * sample.num_rows
+        )
     ]
