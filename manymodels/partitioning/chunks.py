@@ -166,7 +166,9 @@ def raw_times(column: pa.ChunkedArray) -> Integers:
     array = column.chunk(0)
     if pa.types.is_date32(array.type):
         array = array.cast(pa.int32())
-    times: Integers = array.cast(pa.int64()).fill_null(0).to_numpy()
+    if array.null_count:
+        array = array.cast(pa.int64()).fill_null(0)
+    times: Integers = array.cast(pa.int64()).to_numpy()
     return times
 
 
