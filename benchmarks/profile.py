@@ -29,9 +29,9 @@ from manymodels.records import BatchTask, KeyOutcome
 
 STAGES = (
     ("manymodels.training.prepare:resolve", "open, check and split"),
-    ("manymodels.partitioning.split:sort_rows", "sort (DuckDB), finish, write the partition store"),
-    ("manymodels.partitioning.ordering:finish_keys", "finish: order, hashes, manifest (beside the sort)"),
-    ("manymodels.partitioning.parts:PartWriter.write", "write Parquet (beside the sort)"),
+    ("manymodels.partitioning.split:sort_rows", "read, sort, finish, write the partition store"),
+    ("manymodels.partitioning.ordering:finish_keys", "finish: hashes, manifest (in two threads)"),
+    ("manymodels.partitioning.parts:PartWriter.write", "write Parquet (in two threads)"),
     ("manymodels.training.prepare:make_plan", "plan"),
     ("manymodels.training.engine:write_script", "register the run, write its plan"),
     ("manymodels.training.engine:run_batch", "batches"),
@@ -44,9 +44,9 @@ STAGES = (
     ("manymodels.training.engine:_publish", "publish and promote"),
 )
 INSIDE = {
-    "sort (DuckDB), finish, write the partition store": 1,
-    "finish: order, hashes, manifest (beside the sort)": 2,
-    "write Parquet (beside the sort)": 2,
+    "read, sort, finish, write the partition store": 1,
+    "finish: hashes, manifest (in two threads)": 2,
+    "write Parquet (in two threads)": 2,
     "read rows": 1,
     "fit and judge at once": 1,
     "fit and judge one by one, in the child": 1,

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from manymodels.exceptions import DataError
 from manymodels.partitioning.content import Words, canonical_columns, key_contents, row_hashes
 from manymodels.partitioning.keys import column_kind, display
+from manymodels.partitioning.packed import row_order, run_field, time_field
 from manymodels.partitioning.window import newest_rows
 from manymodels.spans import Span
 
-__all__ = ["MAX_CLASSES", "Chunk", "Layout", "finish_keys", "run_starts"]
+__all__ = ["MAX_CLASSES", "Chunk", "Layout", "finish_keys", "raw_times", "run_starts"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -95,14 +96,14 @@ def finish_keys(table: pa.Table, layout: Layout) -> Chunk:
     counts = np.diff(np.append(starts, table.num_rows))
     if layout.window is not None and layout.time is not None and table.num_rows:
         kept = newest_rows(
-            _raw_times(table.column(layout.time)), starts, counts, layout.window, _micros(layout)
+            raw_times(table.column(layout.time)), starts, counts, layout.window, _micros(layout)
         )
         table = canonical_columns(table.filter(pa.array(kept)), layout.schema)
         counts = np.add.reduceat(kept.astype(np.int64), starts)
         starts = np.cumsum(counts) - counts
     first, second = row_hashes(table, [name for name in layout.schema.names if name not in layout.keys])
     contents = key_contents(first, second, starts, counts)
-    times = None if layout.time is None else _raw_times(table.column(layout.time))
+    times = None if layout.time is None else raw_times(table.column(layout.time))
     order = _order(times, starts, counts, first, second)
     if order is not None:
         table = canonical_columns(table.take(order), layout.schema)
@@ -160,17 +161,20 @@ def _any_null(table: pa.Table, columns: Sequence[str]) -> pa.Array | None:
     return None if missing is None else missing.combine_chunks()
 
 
-def _raw_times(column: pa.ChunkedArray) -> Integers:
+def raw_times(column: pa.ChunkedArray) -> Integers:
+    """The numbers that stand for times in a column of one chunk; any for nulls."""
     array = column.chunk(0)
     if pa.types.is_date32(array.type):
         array = array.cast(pa.int32())
+    if array.null_count:
+        array = array.cast(pa.int64()).fill_null(0)
     times: Integers = array.cast(pa.int64()).to_numpy()
     return times
 
 
 def _order(
     times: Integers | None, starts: Integers, counts: Integers, first: Words, second: Words
-) -> npt.NDArray[np.intp] | None:
+) -> Integers | None:
     """The permutation that brings rows into the order key, time, row hash; None when they are in it."""
     rows = len(first)
     if rows < 2:
@@ -181,7 +185,7 @@ def _order(
     in_order = True
     if times is not None:
         if bool((follows[1:] & (times[1:] < times[:-1])).any()):
-            order = np.lexsort((times, np.repeat(np.arange(len(starts)), counts)))
+            order = row_order([run_field(counts), time_field(times)], rows)
             times = times[order]
             in_order = False
         follows[1:] &= times[1:] == times[:-1]
@@ -234,14 +238,14 @@ def _time_columns(
         nothing = pa.nulls(len(starts), pa.int64())
         zeros = pa.array(np.zeros(len(starts), np.int64))
         return {"first_time": nothing, "last_time": nothing, "duplicate_times": zeros}
-    repeats = np.zeros(len(times), np.int64)
+    repeats = np.zeros(len(times), bool)
     repeats[1:] = times[1:] == times[:-1]
-    repeats[starts] = 0
+    repeats[starts] = False
     micros = _micros(layout)
     return {
         "first_time": pa.array(micros(times[starts])),
         "last_time": pa.array(micros(times[starts + counts - 1])),
-        "duplicate_times": _sums(repeats, starts),
+        "duplicate_times": _counts(repeats, starts),
     }
 
 
@@ -256,19 +260,20 @@ def _micros(layout: Layout) -> Callable[[Integers], Integers]:
 
 
 def _target_columns(table: pa.Table, layout: Layout, starts: Integers) -> dict[str, pa.Array]:
-    zeros = np.zeros(table.num_rows, np.int64)
-    nulls, infinite = zeros, zeros
-    if layout.target is not None and table.num_rows:
+    nulls = infinite = np.zeros(0, bool)
+    if layout.target is not None:
         column = table.column(layout.target).chunk(0)
         if column.null_count:
-            nulls = column.is_null().to_numpy(zero_copy_only=False).astype(np.int64)
+            nulls = column.is_null().to_numpy(zero_copy_only=False)
         if pa.types.is_floating(column.type):
-            infinite = np.isinf(column.to_numpy(zero_copy_only=False)).astype(np.int64)
-    return {"null_targets": _sums(nulls, starts), "infinite_targets": _sums(infinite, starts)}
+            infinite = np.isinf(column.to_numpy(zero_copy_only=False))
+    return {"null_targets": _counts(nulls, starts), "infinite_targets": _counts(infinite, starts)}
 
 
-def _sums(values: Integers, starts: Integers) -> pa.Array:
-    return pa.array(np.add.reduceat(values, starts) if len(starts) else np.empty(0, np.int64))
+def _counts(flags: npt.NDArray[np.bool_], starts: Integers) -> pa.Array:
+    """How many rows of each key have the flag; few have."""
+    keys = np.searchsorted(starts, np.flatnonzero(flags), side="right") - 1
+    return pa.array(np.bincount(keys, minlength=len(starts)), pa.int64())
 
 
 def _classes(table: pa.Table, layout: Layout) -> frozenset[Any] | None:

@@ -96,11 +96,16 @@ def canonical_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
                     f"column {field.name!r}: expected {field.type}, found {column.type} with a value that "
                     f"does not fit ({error}); give the column its type in `data.types`"
                 ) from None
-        array = column.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], field.type)
+        array = column.chunk(0) if column.num_chunks == 1 else _joined(column)
         arrays.append(_canonical_floats(array) if pa.types.is_float64(field.type) else array)
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _joined(column: pa.ChunkedArray) -> pa.Array:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    return array
 
 
 def _canonical_floats(array: pa.Array) -> pa.Array:

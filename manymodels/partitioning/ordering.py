@@ -1,33 +1,46 @@
-"""The rows of a source in the order of their keys, on one machine: sorted by DuckDB, or as they already lie."""
+"""The rows of a source in the order of their keys, on one machine: as they lie, sorted in memory, or by DuckDB out of core."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import uuid
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import duckdb
 import numpy as np
+import psutil
 import pyarrow as pa
 
+from manymodels.dataset.plain import is_plain, plain_tables
 from manymodels.dataset.scans import explained
 from manymodels.dataset.sql import identifier
 from manymodels.exceptions import StoreError
-from manymodels.partitioning.chunks import Chunk, Layout, finish_keys, run_starts
+from manymodels.partitioning.chunks import Layout, finish_keys, raw_times, run_starts
+from manymodels.partitioning.collecting import collect
 from manymodels.partitioning.keys import key_order
+from manymodels.partitioning.packed import SortedRows, key_fields, sort_keys, time_field
 from manymodels.partitioning.parts import ROW_GROUP_BYTES, ROW_GROUP_ROWS, PartWriter, Written, row_width
 from manymodels.partitioning.presorted import folders_by_key, looks_sorted
+from manymodels.specs import parse_size
 
 __all__ = ["UnsortedError", "open_connection", "sort_rows", "stream", "whole_keys"]
 
 _BATCH_ROWS = 61_440  # 30 of DuckDB's vectors
 _THREAD_BYTES = 128 * 2**20  # what a sorting thread needs of the limit, or it fails with small limits
-_AHEAD = 2  # tables that wait to be finished and written: what bounds memory beside DuckDB's
+_WRITERS = 2  # threads that finish and write rows, each to files of its own
+_AHEAD = 2  # pieces that are finished and written, or wait for it: what bounds memory beside DuckDB's
+_FULL = (
+    0.9  # of a row group: pieces that are sorted in memory, so that they and the rest of a key are still one
+)
+_SHARE = 0.4  # of the memory that rows sorted in memory may take: they need as much again for their order and on their way
+_MOST_IN_MEMORY = 2**31 - 1  # bytes: more of a column's text would not be in one piece
 
 
 class UnsortedError(Exception):
@@ -55,7 +68,7 @@ def open_connection(folder: Path, memory: int | None, threads: int | None) -> An
     return connection
 
 
-def stream(source: Any, connection: Any, layout: Layout, *, sort: bool) -> Iterator[pa.Table]:
+def stream(source: Any, connection: Any, layout: Layout, *, sort: bool) -> Generator[pa.Table]:
     """The source's rows, in the columns of the layout.
 
     Args:
@@ -161,7 +174,7 @@ def sort_rows(
         source: A ``dataset.Source`` of files or of a frame in memory.
         layout: Of the store.
         folder: Where the parts go, and what does not fit memory meanwhile.
-        memory: Bytes that DuckDB may use.
+        memory: Bytes that DuckDB may use, or a sort in memory.
         threads: Threads of DuckDB.
 
     Returns:
@@ -187,26 +200,95 @@ def sort_rows(
         except UnsortedError:
             for part in folder.glob("part-*"):
                 part.unlink()
+        found = _in_memory(source, connection, layout, memory)
+        if found is not None:
+            table, order = found
+            return _write(_pieces(table, order), layout, folder, table.take), "numpy"
         rows = stream(source, connection, layout, sort=True)
         return _write(whole_keys(rows, layout.keys, verify=False), layout, folder), "duckdb"
 
 
-def _write(tables: Generator[pa.Table], layout: Layout, folder: Path) -> list[Written]:
-    """Finish and write tables of whole keys: while DuckDB makes the next one, one is finished and one written."""
+def _in_memory(
+    source: Any, connection: Any, layout: Layout, memory: int | None
+) -> tuple[pa.Table, SortedRows] | None:
+    """All rows, and their order; None when they are too many for that, or nobody knows how many they are."""
+    if memory is None:
+        (limit,) = connection.execute("SELECT current_setting('memory_limit')").fetchone()
+        memory = min(parse_size(limit), psutil.virtual_memory().available)
+    room = min(int(_SHARE * memory), _MOST_IN_MEMORY)
+    if not source.rows or source.rows * row_width(layout.schema) > room:
+        return None
+    names = layout.schema.names
+    ahead = len(layout.keys) + (layout.time is not None)
+    # Float keys come from DuckDB: without NaN and -0.0.
+    floats = any(pa.types.is_floating(layout.schema.field(name).type) for name in layout.keys)
+    if floats or not is_plain(source, names):
+        with contextlib.closing(stream(source, connection, layout, sort=False)) as tables:
+            table = collect(tables, source.rows, room)
+        order = None if table is None else _order(table, layout)
+        return None if table is None or order is None else (table, order)
+    table = collect(plain_tables(source, names[:ahead]), source.rows, room)
+    if table is None:
+        return None
+    with ThreadPoolExecutor(1) as aside:  # sorts while the other columns are read
+        sorting = aside.submit(_order, table, layout)
+        if names[ahead:]:
+            rest = collect(plain_tables(source, names[ahead:]), source.rows, room - table.nbytes)
+            if rest is None:
+                return None
+            table = pa.table([*table.columns, *rest.columns], names)
+        order = sorting.result()
+    return None if order is None else (table, order)
+
+
+def _order(table: pa.Table, layout: Layout) -> SortedRows | None:
+    times = None if layout.time is None else time_field(raw_times(table.column(layout.time)))
+    return sort_keys(key_fields(table, layout.keys), times, table.num_rows)
+
+
+def _pieces(table: pa.Table, order: SortedRows) -> Generator[pa.Array]:
+    """The numbers of the rows in order, cut between keys into pieces of about a row group, all alike."""
+    rows = table.num_rows
+    pieces = math.ceil(rows / (_FULL * min(ROW_GROUP_ROWS, ROW_GROUP_BYTES * rows / table.nbytes)))
+    if pieces > 1:  # nobody waits for another's last one
+        pieces = math.ceil(pieces / _WRITERS) * _WRITERS
+    return (pa.array(order.numbers(begin, end)) for begin, end in order.cuts(pieces))
+
+
+def _write(
+    pieces: Generator[Any],
+    layout: Layout,
+    folder: Path,
+    rows: Callable[[Any], pa.Table] = lambda piece: piece,
+) -> list[Written]:
+    """Finish and write whole keys, a piece a thread, while the next piece is made.
+
+    Args:
+        pieces: Whole keys, in the order of the keys.
+        layout: Of the store.
+        folder: Where to.
+        rows: Makes a table of a piece.
+    """
     written: list[Written] = []
-    with (
-        contextlib.closing(tables),
-        PartWriter(folder, f"part-{uuid.uuid4().hex[:8]}", layout) as writer,
-        ThreadPoolExecutor(1) as finishing,
-        ThreadPoolExecutor(1) as writing,
-    ):
+    prefix = f"part-{uuid.uuid4().hex[:8]}"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(pieces))
+        writers: SimpleQueue[PartWriter] = SimpleQueue()
+        for number in range(_WRITERS):
+            writers.put(stack.enter_context(PartWriter(folder, f"{prefix}-{number}", layout)))
 
-        def write(finished: Future[Chunk]) -> Written:
-            return writer.write(finished.result())
+        def work(piece: Any) -> Written:
+            chunk = finish_keys(rows(piece), layout)
+            writer = writers.get()
+            try:
+                return writer.write(chunk)
+            finally:
+                writers.put(writer)
 
+        threads = stack.enter_context(ThreadPoolExecutor(_WRITERS))
         ahead: deque[Future[Written]] = deque()
-        for table in tables:
-            ahead.append(writing.submit(write, finishing.submit(finish_keys, table, layout)))
+        for piece in pieces:
+            ahead.append(threads.submit(work, piece))
             if len(ahead) > _AHEAD:
                 written.append(ahead.popleft().result())
         written.extend(future.result() for future in ahead)

@@ -72,10 +72,10 @@ def split(
         data: The job's ``data`` section.
         roles: Which column is what.
         storage: The store to write to; workers of a cluster must reach it at the same place.
-        memory: Bytes that this process may occupy: DuckDB gets what the process and what is being written leave of it.
+        memory: Bytes that this process may occupy: the sort gets what the process and what is being written leave of it.
         threads: Of DuckDB; one per core when None.
-        cluster: Split there, by Dask's shuffle; it is opened if there is something to split. When None, DuckDB splits
-            here, out of core, but for a Dask frame, which is computed wherever Dask chooses.
+        cluster: Split there, by Dask's shuffle; it is opened if there is something to split. When None, it is split
+            here, in memory or by DuckDB out of core, but for a Dask frame, which is computed wherever Dask chooses.
         begin: Called when there is something to split, before it is.
 
     Raises:

@@ -83,7 +83,7 @@ class Details:
         classes: Distinct values of the target, sorted; None when there are too many to be classes.
         dropped_null_keys: Rows that were dropped for a null in a key column.
         sources: The files that the rows came from.
-        sorted_by: What put the rows in order: ``duckdb``, ``dask``, ``input order`` or ``hive``.
+        sorted_by: What put the rows in order: ``numpy`` (in memory), ``duckdb``, ``dask``, ``input order`` or ``hive``.
         warnings: What a user should know of these keys.
     """
 

@@ -51,7 +51,7 @@ def test_a_job_is_split_trained_and_scored_there_with_the_models_of_a_serial_run
     pd.testing.assert_frame_equal(one, other)
 
     here, there = split_of(wells.folder, store=".serial"), split_of(wells.folder)
-    assert (here.details.sorted_by, there.details.sorted_by) == ("duckdb", "dask")
+    assert (here.details.sorted_by, there.details.sorted_by) == ("numpy", "dask")
     assert here.manifest.drop_columns(PLACES).equals(there.manifest.drop_columns(PLACES))
     pd.testing.assert_frame_equal(here.read(here.manifest)[0], there.read(there.manifest)[0])
 
@@ -100,7 +100,7 @@ def test_a_table_in_memory_is_split_here_and_trained_there(
     job = mm.Job.from_yaml("job.yaml", overrides=["training.isolation=none"])
     run = mm.train(job, pd.read_parquet("wells.parquet"), progress=False)
     assert run.summary["trained"] == WELLS
-    assert split_of(wells.folder).details.sorted_by == "duckdb"
+    assert split_of(wells.folder).details.sorted_by == "numpy"
 
 
 def test_rows_that_do_not_fit_are_named_by_a_split_there(

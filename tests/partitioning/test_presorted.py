@@ -50,7 +50,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sorts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each reading of rows asked DuckDB to sort."""
+    """Whether each reading of rows by DuckDB asked it to sort."""
     asked: list[bool] = []
     plain = ordering.stream
 
@@ -76,7 +76,7 @@ def test_parquet_in_key_order_is_not_sorted(tmp_path: Path, sorts: list[bool]) -
     assert store.details.sorted_by == "input order"
     assert sorts == [False]
     shuffled = split_path(tmp_path / "b", table=rows.sample(frac=1, random_state=0))
-    assert shuffled.details.sorted_by == "duckdb"
+    assert shuffled.details.sorted_by == "numpy"
     assert store.fingerprint == shuffled.fingerprint
     assert store.read(store.manifest)[0].equals(shuffled.read(shuffled.manifest)[0])
 
@@ -100,8 +100,8 @@ def test_key_order_is_that_of_every_key_column(tmp_path: Path, sorts: list[bool]
     assert both.details.sorted_by == "input order"
     write_groups(tmp_path / "by-region.parquet", ordered.sort_values(["region", "day"], kind="stable"))
     again = split_path(tmp_path / "b", tmp_path / "by-region.parquet", partition_by=["region", "store"])
-    assert again.details.sorted_by == "duckdb"
-    assert sorts == [False, False, True]
+    assert again.details.sorted_by == "numpy"
+    assert sorts == [False, False]
     assert again.fingerprint == both.fingerprint
 
 
@@ -113,8 +113,8 @@ def test_rows_that_only_looked_sorted_are_sorted(tmp_path: Path, sorts: list[boo
     lying.iloc[place] = lying.iloc[place].sample(frac=1, random_state=3).to_numpy()
     write_groups(tmp_path / "in.parquet", lying.astype(rows.dtypes))
     store = split_path(tmp_path / "a", tmp_path / "in.parquet")
-    assert sorts == [False, True]
-    assert store.details.sorted_by == "duckdb"
+    assert sorts == [False]
+    assert store.details.sorted_by == "numpy"
     assert store.fingerprint == split_path(tmp_path / "b", table=rows).fingerprint
     named = set(store.manifest.column("file").to_pylist())
     assert {p.name for p in (tmp_path / "a" / "datasets" / store.fingerprint).glob("part*")} == named
@@ -122,8 +122,8 @@ def test_rows_that_only_looked_sorted_are_sorted(tmp_path: Path, sorts: list[boo
 
 def test_statistics_that_contradict_the_order_spare_the_attempt(tmp_path: Path, sorts: list[bool]) -> None:
     write_groups(tmp_path / "in.parquet", frame().sample(frac=1, random_state=2))
-    assert split_path(tmp_path / "a", tmp_path / "in.parquet").details.sorted_by == "duckdb"
-    assert sorts == [True]
+    assert split_path(tmp_path / "a", tmp_path / "in.parquet").details.sorted_by == "numpy"
+    assert sorts == []
 
 
 def write_hive(folder: Path, rows: pd.DataFrame, by: list[str], files: int = 1) -> None:
@@ -171,5 +171,5 @@ def test_folders_that_do_not_tell_the_whole_key_are_sorted(tmp_path: Path) -> No
     rows = frame().assign(region=lambda f: f["store"] % 2)
     write_hive(tmp_path / "in", rows, ["region"])
     store = split_path(tmp_path / "a", tmp_path / "in", partition_by=["region", "store"])
-    assert store.details.sorted_by == "duckdb"
+    assert store.details.sorted_by == "numpy"
     assert store.details.keys == 30

@@ -21,7 +21,7 @@ from manymodels.dataset.roles import resolve_roles
 from manymodels.dataset.sources import open_source
 from manymodels.dataset.spec import DataSpec
 from manymodels.exceptions import ComputeError, DataError
-from manymodels.partitioning import shuffle
+from manymodels.partitioning import ordering, shuffle
 from manymodels.partitioning.split import split
 from manymodels.partitioning.store import PartitionStore
 from manymodels.storage import Storage
@@ -102,11 +102,14 @@ def assert_same(one: PartitionStore, other: PartitionStore) -> None:
 @pytest.mark.parametrize(
     "keys", [*([name] for name in KEYS), ["text", "float"], ["int", "bool"]], ids="+".join
 )
-def test_every_kind_of_key(tmp_path: Path, keys: list[str]) -> None:
+def test_every_kind_of_key(tmp_path: Path, keys: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     table = pa.table({**{name: KEYS[name] for name in keys}, **REST})
     one = split_table(tmp_path / "a", table, keys)
     other = split_table(tmp_path / "b", in_pieces(table), keys)
-    assert (one.details.sorted_by, other.details.sorted_by) == ("duckdb", "dask")
+    monkeypatch.setattr(ordering, "_MOST_IN_MEMORY", 0)
+    third = split_table(tmp_path / "c", table, keys)
+    assert [store.details.sorted_by for store in (one, other, third)] == ["numpy", "dask", "duckdb"]
+    assert_same(one, third)
     assert other.manifest.column("file").unique().to_pylist() != [other.manifest.column("file")[0].as_py()]
     assert_same(one, other)
 
@@ -192,7 +195,7 @@ def test_what_fails_in_the_users_graph_is_one_clear_error(tmp_path: Path) -> Non
 def test_a_store_at_a_url_gets_its_parts_from_the_workers(tmp_path: Path) -> None:
     table = pa.table({"int": KEYS["int"], **REST})
     one = split_table(tmp_path, table, ["int"])
-    for name, cluster in (("dask", threads_of_this_process), ("duckdb", None)):
+    for name, cluster in (("dask", threads_of_this_process), ("numpy", None)):
         other = split_table(f"memory://{tmp_path.name}-{name}", table, ["int"], cluster=cluster)
         assert other.details.sorted_by == name
         assert_same(one, other)

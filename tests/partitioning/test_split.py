@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from manymodels.dataset.roles import resolve_roles
 from manymodels.dataset.sources import open_source
 from manymodels.dataset.spec import DataSpec
 from manymodels.exceptions import DataError, StoreError
+from manymodels.partitioning import ordering
 from manymodels.partitioning import split as split_module
 from manymodels.partitioning.keys import make_key
 from manymodels.partitioning.split import split
@@ -358,8 +360,41 @@ def test_data_larger_than_the_memory_limit_is_sorted(tmp_path: Path) -> None:
         Storage.at(tmp_path / "s"),
         memory=128 * 2**20,
     )
-    assert store.details.rows == count
+    assert (store.details.rows, store.details.sorted_by) == (count, "duckdb")
     assert store.manifest.column("rows").to_numpy().tolist() == frame.groupby("store").size().tolist()
+
+
+def test_text_that_outgrows_the_estimate_of_its_memory_is_sorted_out_of_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "_MOST_IN_MEMORY", 200_000)
+    frame = rows().assign(note="x" * 1000)
+    store = done(tmp_path / "a", frame.sample(frac=1, random_state=1))
+    assert store.details.sorted_by == "duckdb"
+    assert done(tmp_path / "b", frame.drop(columns="note")).details.sorted_by == "numpy"
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"where": "store <> 3"}, {"types": {"sales": "string"}}, {"as_of": "2026-01-15"}]
+)
+def test_rows_sorted_in_memory_and_by_duckdb_are_the_same_store(
+    tmp_path: Path, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "ROW_GROUP_ROWS", 100)
+    table = pa.Table.from_pandas(rows().sample(frac=1, random_state=5), preserve_index=False)
+    missing = pa.array(np.arange(table.num_rows) % 7 == 0)
+    for name in ("sales", "region"):
+        place = table.schema.names.index(name)
+        table = table.set_column(place, name, pc.if_else(missing, None, table.column(name)))
+    target = "store" if "types" in changed else "sales"
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=77)
+    data = {"path": str(tmp_path / "in.parquet"), "levels": [], "target": target, **changed}
+    here = done(tmp_path / "a", **data)
+    monkeypatch.setattr(ordering, "_MOST_IN_MEMORY", 0)
+    there = done(tmp_path / "b", **data)
+    assert (here.details.sorted_by, there.details.sorted_by) == ("numpy", "duckdb")
+    assert_same(here, there)
+    assert here.manifest.column("file").unique().to_pylist() != here.manifest.column("file")[:1].to_pylist()
 
 
 def test_too_little_memory_is_one_clear_error(tmp_path: Path) -> None:
