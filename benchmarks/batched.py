@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from options import sized
 
 from manymodels.models.batched.contract import Panel
 from manymodels.models.batched.trainers import trainer_of
@@ -57,14 +58,9 @@ FORMS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--keys", type=int, default=1_000)
-    parser.add_argument("--rows", type=int, default=365)
+    parser = sized(__doc__, keys=1_000, rows=365)
     parser.add_argument("--sample", type=int, default=20)
     parser.add_argument("--peers", help="Python of the environment with peers/requirements.txt")
-    parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     values = _series(asked.keys, asked.rows)

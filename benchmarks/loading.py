@@ -8,7 +8,6 @@ registers models one by one, on SQLite, with pinned requirements: 100 are enough
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import sized
 from sales import write_sales
 
 import manymodels as mm
@@ -27,14 +27,9 @@ from manymodels.registry import Registry
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--keys", type=int, default=10_000)
-    parser.add_argument("--rows", type=int, default=60)
+    parser = sized(__doc__, keys=10_000, rows=60)
     parser.add_argument("--peers", help="Python of the environment with peers/requirements.txt")
     parser.add_argument("--loads", type=int, default=1_000)
-    parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     spent = _timed(Registry, ("start_run", "journal", "publish_run"))

@@ -8,24 +8,19 @@ workers. ``process`` fits key by key in the child process, ``auto`` uses the bat
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import warnings
 from pathlib import Path
 
+from options import sized
 from sales import write_sales
 
 import manymodels as mm
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--keys", type=int, default=10_000)
-    parser.add_argument("--rows", type=int, default=60)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = sized(__doc__, keys=10_000, rows=60)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""Run the benchmarks and write what they print into docs/benchmarks.md and docs/performance.md, each between its own marks.
+"""Run the benchmarks and write what they print into the pages of docs/ that have marks for it, each between its own.
 
     make bench                                     # everything, at the documented sizes: about an hour on two cores
     make bench BENCH='--only ridge,split'          # some of it
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PAGES = (HERE.parent / "docs" / "benchmarks.md", HERE.parent / "docs" / "performance.md")
+PAGES = tuple(HERE.parent / "docs" / f"{name}.md" for name in ("benchmarks", "performance", "scaling"))
 SLOW = "ours,joblib_files,dask_tasks,dask_groupby,ray_tasks,ray_groups,spark"
 
 BLOCKS: dict[str, tuple[str, str]] = {
@@ -45,6 +45,10 @@ BLOCKS: dict[str, tuple[str, str]] = {
         "suite.py --peers PEERS --work holt_winters --keys 1000 --repeats 3 --only ours,joblib_files,nixtla",
         "suite.py --peers PEERS --work holt_winters --keys 50 --repeats 1 --only ours,joblib_files,nixtla",
     ),
+    "lag-ridge": (
+        "suite.py --peers PEERS --work lag_ridge --keys 10000 --repeats 3 --only ours,joblib_files,mlforecast_files",
+        "suite.py --peers PEERS --work lag_ridge --keys 50 --repeats 1 --only ours,joblib_files,mlforecast_files",
+    ),
     "batched": (
         "batched.py --keys 1000 --sample 20 --peers PEERS",
         "batched.py --keys 50 --sample 2 --repeats 1 --peers PEERS",
@@ -59,6 +63,8 @@ BLOCKS: dict[str, tuple[str, str]] = {
         "loading.py --keys 2000 --rows 10 --repeats 1 --loads 100",
     ),
     "split": ("splitting.py --keys 100000 --rows 120", "splitting.py --keys 1000 --rows 120 --repeats 1"),
+    "estimates": ("estimates.py", "estimates.py --size 0.05 --repeats 1"),
+    "skew": ("skew.py --rows 40000 --keys 200", "skew.py --rows 4000 --keys 60 --trees 5 --repeats 1"),
     "startup": ("startup.py", "startup.py --repeats 2"),
     "profile-ridge": ("profile.py --work ridge", "profile.py --work ridge --keys 200"),
     "profile-mean": ("profile.py --work mean", "profile.py --work mean --keys 200"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-__all__ = ["Watched", "mebibytes", "watched"]
+__all__ = ["Watched", "mebibytes", "process_tree", "watched"]
 
 _EVERY = 0.05  # seconds between looks at the processes
 
@@ -53,7 +53,7 @@ def watched(command: Sequence[str], folder: Path | None = None) -> Watched:
         reader = threading.Thread(target=lambda: said.append(process.stdout.read()))  # type: ignore[union-attr]
         reader.start()
         while process.poll() is None:
-            for one in _tree(process.pid):
+            for one in process_tree(process.pid):
                 try:
                     role = _role(one, process.pid)
                     peaks[role] = max(peaks.get(role, 0), _peak(one))
@@ -77,7 +77,8 @@ def mebibytes(peaks: Mapping[str, int]) -> str:
     return ", ".join(f"{role} {size / 2**20:,.0f} MiB" for role, size in peaks.items())
 
 
-def _tree(pid: int) -> Iterator[psutil.Process]:
+def process_tree(pid: int) -> Iterator[psutil.Process]:
+    """A process and all that it started, as far as they are there."""
     try:
         root = psutil.Process(pid)
         yield root

@@ -9,13 +9,13 @@ to the disk, DuckDB's copy is not.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import duckdb
+from options import sized
 from sales import write_sales
 
 import manymodels as mm
@@ -24,12 +24,7 @@ from manymodels.storage import Storage
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--keys", type=int, default=100_000)
-    parser.add_argument("--rows", type=int, default=120)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = sized(__doc__, keys=100_000, rows=120)
     asked = parser.parse_args()
     ours: list[float] = []
     copies: dict[str, list[float]] = {"snappy": [], "zstd": []}

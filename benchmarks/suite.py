@@ -10,7 +10,6 @@ loop is void; for Holt-Winters, where everybody optimises by themselves, the squ
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -20,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +27,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import psutil
+from options import sized
+from peaks import process_tree
 from sales import write_sales
 
 HERE = Path(__file__).parent
@@ -43,19 +44,26 @@ ENGINES = {
     "ray_groups": "Ray Data map_groups",
     "spark": "Spark applyInPandas",
     "nixtla": "statsforecast",
+    "mlforecast_files": "mlforecast, an object and a file a key",
 }
-WORKS = {"mean", "ridge", "forest", "holt_winters"}
+WORKS = {"mean", "ridge", "forest", "holt_winters", "lag_ridge"}
+FEATURELESS = {"mean", "holt_winters", "lag_ridge"}
 MOST_KEYS = {
     "dask_tasks": 2_000,
     "dask_groupby": 2_000,
     "ray_tasks": 2_000,
     "ray_groups": 1_000,
     "spark": 2_000,
+    "mlforecast_files": 2_000,
 }
 """Engines that would take an hour: they do fewer keys, and are compared by keys a second."""
 ONE_BY_ONE = 100
 """Keys of those that fit Holt-Winters with statsmodels, which takes a tenth of a second a key."""
-ONLY = {"nixtla": {"mean", "holt_winters"}, "ours_process": {"ridge", "mean"}}
+ONLY = {
+    "nixtla": {"mean", "holt_winters"},
+    "mlforecast_files": {"lag_ridge"},
+    "ours_process": {"ridge", "mean"},
+}
 
 
 @dataclass
@@ -84,16 +92,11 @@ class Measured:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = sized(__doc__, keys=10_000, rows=365)
     parser.add_argument(
         "--peers", required=True, help="Python of the environment with peers/requirements.txt"
     )
     parser.add_argument("--work", choices=sorted(WORKS), action="append")
-    parser.add_argument("--keys", type=int, default=10_000)
-    parser.add_argument("--rows", type=int, default=365)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", help="engines, with commas", default=",".join(ENGINES))
     parser.add_argument("--table", type=Path, help="append the tables to this Markdown file")
     asked = parser.parse_args()
@@ -118,9 +121,7 @@ def measure(
         for name in engines:
             count = min(keys, _most_keys(name, work))
             if count not in inputs:
-                inputs[count] = _inputs(
-                    folder, count, rows, features=0 if work in ("mean", "holt_winters") else 5
-                )
+                inputs[count] = _inputs(folder, count, rows, features=0 if work in FEATURELESS else 5)
             measured = found.setdefault(name, Measured(count))
             if measured.note:
                 continue
@@ -172,7 +173,7 @@ def _run(command: list[str], measured: Measured) -> None:
         peak = 0
         while process.poll() is None:
             resident = 0
-            for one in _tree(process.pid):
+            for one in process_tree(process.pid):
                 try:
                     used = one.cpu_times()
                     spent[one.pid] = used.user + used.system
@@ -196,15 +197,6 @@ def _run(command: list[str], measured: Measured) -> None:
         measured.again.append(times["again"])
     measured.cpu.append(sum(spent.values()))
     measured.memory.append(peak)
-
-
-def _tree(pid: int) -> Iterator[psutil.Process]:
-    try:
-        process = psutil.Process(pid)
-        yield process
-        yield from process.children(recursive=True)
-    except psutil.Error:
-        return
 
 
 def _look(place: Path, measured: Measured, new: Path) -> None:

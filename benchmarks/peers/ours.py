@@ -27,6 +27,10 @@ _MODELS: dict[str, tuple[str, Any]] = {
             }
         },
     ),
+    "lag_ridge": (
+        "forecast",
+        {"lag_regression": {"lags": [1, 7, 14], "calendar": False, "params": {"alpha": 1e-6}}},
+    ),
     "holt_winters": ("forecast", {"holt_winters": {"season_length": 7, "seasonal": "add"}}),
 }
 

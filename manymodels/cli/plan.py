@@ -64,13 +64,14 @@ def plan(
     from manymodels.compute.here import small_words
     from manymodels.job.loading import load_job
     from manymodels.partitioning.listing import displays
+    from manymodels.planning.speed import slowness
     from manymodels.training.layout import lay_out
     from manymodels.training.prepare import prepare
 
     loaded = load_job(job, overrides=overridden(overrides, as_of))
     prepared = prepare(loaded, selection=selected(only, keys, limit))
     made = prepared.plan
-    expected = lay_out(prepared).estimate
+    expected = lay_out(prepared, slow=slowness()).estimate
     names = displays(prepared.resolved.store) if each else []
     payload: dict[str, Any] = {
         "model_set": loaded.name,

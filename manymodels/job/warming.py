@@ -9,8 +9,9 @@ from importlib import import_module
 from manymodels.compute.sandbox import Runner
 from manymodels.job.runner import runner_for, spare_runner
 from manymodels.job.settings import CodeSnapshot, FitSettings
-from manymodels.models.batched.trainers import trainer_module
+from manymodels.models.batched.trainers import all_batched, trainer_module
 from manymodels.models.families import build
+from manymodels.models.loops import load_loops
 from manymodels.models.spec import CandidateSpec, Task
 from manymodels.storage import Storage
 
@@ -45,12 +46,16 @@ def warm_up(
     """
     trainers = [trainer_module(candidate, task) for candidate in candidates]
     at_once = batched and code is None and None not in trainers
+    # Some parameters have no batched trainer: a regression on lags with a tree.
+    at_once = at_once and all_batched([build(candidate, task) for candidate in candidates])
     child = None
     if isolated and not at_once:
         child = spare_runner(Storage.at(root), code, threads=threads)
     for module in (*modules, *(trainers if at_once else ())):
         import_module(str(module))
-    if child is not None:
+    if child is None:
+        load_loops(candidates, at_once=at_once)
+    else:
         _build_in(child, candidates, task)
 
 
@@ -77,8 +82,9 @@ def _build_in(child: Runner, candidates: Sequence[CandidateSpec], task: Task) ->
 
 
 def build_families(payload: tuple[Sequence[CandidateSpec], Task]) -> Iterator[None]:
-    """Build candidates' families and yield nothing: afterwards their libraries are imported."""
+    """Build candidates' families and yield nothing: afterwards their libraries and loops are imported."""
     candidates, task = payload
+    load_loops(candidates, at_once=False)
     for candidate in candidates:
         build(candidate, task)
     yield from ()

@@ -9,7 +9,7 @@ from manymodels.exceptions import UsageError
 
 __all__ = ["pack"]
 
-_PER_WORKER = 4  # a batch is this part of what is left for a worker: the last ones are small, and even out
+_PER_WORKER = 2  # a batch is this part of what is left for a worker: the last ones are small, and even out
 _LEAST_PART = 20  # the smallest batch's part of a worker's work, where that is long enough
 _OVERHEAD = 0.05  # seconds a batch costs by itself: there is no use in smaller ones
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manymodels.planning.receipts import RunCosts
 
-__all__ = ["Engine", "Estimate", "learned_engine", "makespan"]
+__all__ = ["CHILD", "LOOPS", "Engine", "Estimate", "learned_engine", "makespan"]
 
-# First guesses of everything but the fits, in seconds: `benchmarks/estimates.py --calibrate`.
+CHILD = 1.3
+"""Seconds until a child process is ready; workers that fit key by key bring theirs."""
+LOOPS = 0.45
+"""Seconds to load compiled loops."""
+
+# First guesses of everything else but the fits, in seconds, from what runs kept of themselves (``costs.json``).
 _BATCH = 0.04  # to read, write and journal a batch, whatever is in it
 _KEY = {True: 2e-5, False: 2e-4}  # the same for each of its keys, by whether they are fitted at once
-_CHILD = 1.3  # until the child of this process is ready; workers bring theirs
-_WARM = {True: 0.1, False: 0.1}  # imports, by whether the first batch is in this process: workers come warm
-_RUN, _RUN_KEY = 0.15, 3e-5  # to open, plan, register and publish: a run, and each key of the dataset
+_PAUSES = 0.05  # between batches
+_RUN = {
+    True: 0.04,
+    False: 0.12,
+}  # to register and publish, by whether the run is in this process: workers are closed
+_RUN_KEY = 1.5e-5  # the same, for each key of the dataset
 
 
 @dataclass(frozen=True)
@@ -45,19 +53,21 @@ class Engine:
 
     Attributes:
         batched: Whether keys are fitted at once.
-        child: Whether a child process is to be started meanwhile.
+        here: Whether the batches run in the driver's process.
+        starts: First guess of what is started or loaded before the first key is fitted.
         batches: Correction of what batches and their keys take.
         rungs: Correction of what rungs of the ladder take.
         run: Correction of what the run takes beside them.
-        warm: Seconds until the first fit; None for the first guess.
+        pauses: Seconds between the batches.
     """
 
     batched: bool
-    child: bool
+    here: bool
+    starts: float = 0.0
     batches: float = 1.0
     rungs: float = 1.0
     run: float = 1.0
-    warm: float | None = None
+    pauses: float = _PAUSES
 
     def batch(self, keys: int) -> float:
         """Seconds of a batch beside its keys' fits."""
@@ -67,45 +77,41 @@ class Engine:
         """Seconds of a rung of the ladder, with its first guess."""
         return self.rungs * guess
 
-    def seconds(self, batches: Sequence[float], workers: int, keys: int, *, here: bool) -> float:
+    def seconds(self, batches: Sequence[float], workers: int, keys: int) -> float:
         """Wall time of a run.
 
         Args:
             batches: Seconds of each, in the order in which they run.
             workers: Tasks that run at once.
             keys: Of the dataset.
-            here: Whether the batches run in this process.
         """
-        beside = self.run * (_RUN + keys * _RUN_KEY)
+        beside = self.run * (_RUN[self.here] + keys * _RUN_KEY)
         if not batches:
             return beside
-        warm = _WARM[here] if self.warm is None else self.warm
-        return beside + warm + self.batches * _CHILD * self.child + makespan(batches, workers)
+        return beside + self.pauses + self.batches * self.starts + makespan(batches, workers)
 
 
-def learned_engine(past: Sequence[RunCosts], *, batched: bool, child: bool, here: bool) -> Engine:
+def learned_engine(past: Sequence[RunCosts], *, batched: bool, here: bool, starts: float = 0.0) -> Engine:
     """The first guesses, corrected by the run that tried the most keys.
 
     Args:
         past: What earlier runs took, newest first.
         batched: Whether keys are fitted at once.
-        child: Whether some are fitted in a child process.
         here: Whether in the driver's process.
+        starts: First guess of what is started or loaded before the first key is fitted.
     """
-    starts = child and here
-    guess = Engine(batched=batched, child=starts)
+    guess = Engine(batched=batched, here=here, starts=starts)
     alike = [run for run in past if run.batched == batched and run.here == here]
     if not alike:
         return guess
     run = max(alike, key=lambda run: run.tried)
-    batches = run.batches * _BATCH + run.tried * _KEY[batched] + _CHILD * starts
-    return Engine(
-        batched=batched,
-        child=starts,
+    batches = run.batches * _BATCH + run.tried * _KEY[batched] + run.starts
+    return replace(
+        guess,
         batches=_ratio(run.batch_seconds - run.key_seconds, batches),
         rungs=_ratio(run.rung_seconds, run.rungs),
-        run=_ratio(run.outside, _RUN + run.keys * _RUN_KEY),
-        warm=max(0.0, run.fan_out - run.packed),
+        run=_ratio(run.outside, _RUN[here] + run.keys * _RUN_KEY),
+        pauses=max(0.0, run.fan_out - run.packed),
     )
 
 

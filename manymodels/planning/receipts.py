@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "OTHER", "RunCosts", "Size", "Tally", "costs_path", "read_costs"]
 
-FORMAT = 1
+FORMAT = 2
 
 OTHER = ""
 """What stands for a candidate where a key's time is none of the candidates': cutting windows, the baseline, encoding."""
@@ -52,6 +52,7 @@ class RunCosts:
     Attributes:
         keys: Of the dataset.
         tried: Of those, the ones that candidates were fitted on.
+        starts: First guess of what was started or loaded before the first key.
         rungs: First guess of what the ladder's rungs would take.
         batches: That fitted keys.
         parallel: Tasks that ran at once.
@@ -69,6 +70,7 @@ class RunCosts:
 
     keys: int
     tried: int
+    starts: float
     rungs: float
     batches: int
     parallel: int

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from manymodels.compute.sandbox import Started
 from manymodels.compute.threads import blas_threads
 from manymodels.job.settings import FitSettings
+from manymodels.models.loops import load_loops
 from manymodels.records import AttemptFailure, KeyOutcome, Rows
 from manymodels.training.parents import ParentLevel, parents_of
 
@@ -64,6 +65,11 @@ class Rung:
     kind: str
     parent: bool = False
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether nothing but the product's own code fits it: no child process is needed."""
+        return self.kind == "naive" and not self.parent
+
 
 @dataclass(frozen=True)
 class BatchPayload:
@@ -101,6 +107,8 @@ def train_batch(payload: BatchPayload) -> Iterator[Started | KeyOutcome]:
         ``Started((key_id, candidate))`` before every evaluation and refit, and each key's ``KeyOutcome``.
     """
     settings = payload.settings
+    if payload.rung is None:
+        load_loops(settings.candidates, at_once=False)
     whole, offsets = read_rows(settings, payload.keys, payload.partitions)
     parts = [whole.part(start, stop) for start, stop in pairwise(offsets.tolist())]
     with blas_threads(settings.spec.threads):

@@ -105,7 +105,7 @@ def train(
     now = time.perf_counter()
     began = now if began is None else began
     layout = lay_out(prepared)
-    meter = Meter(prepared.effort, now - began, layout.rung_guess)
+    meter = Meter(prepared.effort, now - began, starts=layout.start_guess, rungs=layout.rung_guess)
     script = write_script(prepared, layout)
     estimate = layout.estimate
     if estimate.here and prepared.job.compute.target == "local" and script.batches:

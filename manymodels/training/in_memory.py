@@ -149,9 +149,9 @@ def fit_in_memory(
         payload = BatchPayload(settings, rows.manifest, partitions=rows, estimators=estimators)
         # Here too: what is no candidate is refused before any fit.
         families = [family for _, family in families_of(payload)]
-        plan = _plan(
-            job, rows.manifest, effort_of(job, settings.candidates, families, own_code=bool(estimators))
-        )
+        features = len(settings.spec.features)
+        effort = effort_of(job, settings.candidates, families, own_code=bool(estimators), features=features)
+        plan = _plan(job, rows.manifest, effort)
         rungs = rung_tasks(job, rows.manifest)
         found = {
             outcome.key_id: outcome for outcome in _outcomes(job, plan, rungs, payload, compute, families)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from manymodels.planning.costs import Effort
 from manymodels.planning.estimate import makespan
 from manymodels.planning.receipts import RunCosts, Tally, costs_path
 from manymodels.records import BatchReceipt
 from manymodels.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Meter"]
 
@@ -19,16 +23,19 @@ class Meter:
     Args:
         effort: What is done with every key.
         prepared: Seconds of the run that went before: the split and the plan.
+        starts: First guess of what is started or loaded before the first key.
         rungs: First guess of what the ladder's rungs take.
     """
 
-    def __init__(self, effort: Effort, prepared: float, rungs: float) -> None:
+    def __init__(self, effort: Effort, prepared: float, *, starts: float, rungs: float) -> None:
         self._effort = effort
+        self._starts = starts
         self._rung_guess = rungs
         self._prepared = prepared
         self._keys: dict[int, float] = {}
         self._rungs: dict[int, float] = {}
         self._tally = Tally(effort.ids)
+        self._first: pa.Table | None = None
         self._tried = 0
         self._key_seconds = 0.0
         self._fan_out = 0.0
@@ -39,7 +46,12 @@ class Meter:
         """Take a receipt."""
         (self._rungs if rung else self._keys)[receipt.batch] = receipt.seconds
         if not rung:
-            self._tally.add(receipt.outcomes)
+            # Where keys are fitted at once, the first batch's time is mostly that of code that is loaded: it says what the
+            # run took, and nothing of more keys.
+            if self._effort.batched and self._first is None:
+                self._first = receipt.outcomes
+            else:
+                self._tally.add(receipt.outcomes)
             self._tried += receipt.outcomes.num_rows
             self._key_seconds += float(receipt.outcomes.column("seconds").to_numpy().sum())
 
@@ -65,11 +77,14 @@ class Meter:
         """
         if not self._tried:
             return
+        if self._first is not None and len(self._keys) == 1:
+            self._tally.add(self._first)
         every = {**self._keys, **self._rungs}
         parallel = max(1, min(self._parallel, len(every)))
         costs = RunCosts(
             keys=keys,
             tried=self._tried,
+            starts=self._starts,
             rungs=self._rung_guess,
             batches=len(self._keys),
             parallel=parallel,

@@ -22,6 +22,7 @@ from manymodels.evaluation.splits import NOTHING_HELD_OUT, holds_out
 from manymodels.job.settings import FitSettings
 from manymodels.models.batched.contract import BatchedTrainer, Ints, ModelColumns, Panel
 from manymodels.models.contract import Floats
+from manymodels.models.loops import load_loops
 from manymodels.records import Backtest
 from manymodels.selection.applicability import panel_applicable
 from manymodels.selection.panels import PanelChoice, Winners, fit_panel
@@ -125,6 +126,7 @@ def train_panel(
 
     from manymodels.evaluation.metrics import resolve_metric
 
+    load_loops(settings.candidates, at_once=True)
     began = time.perf_counter()
     rows, offsets = read_rows(settings, keys, partitions)
     panel = Panel(rows, offsets[:-1], offsets[1:])

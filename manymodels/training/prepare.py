@@ -100,9 +100,9 @@ def prepare(
     """
     import pyarrow.compute as pc
 
-    began = time.perf_counter()
     _refuse_store_in_input(job)
     registry = Registry.open(job.store, create=True)
+    began = time.perf_counter()  # the next run finds the registry made
     begin = None if early is None else partial(early.begin, job, registry.storage.root)
     resolved = resolve(job, frame, registry.storage, begin=begin)
     manifest = resolved.store.manifest
@@ -112,7 +112,13 @@ def prepare(
     rungs = history.filter(pc.invert(of_keys))
     known = rungs.filter(pc.is_valid(rungs.column("version"))).column("level").to_pylist()
     keys = history.filter(of_keys) if rungs.num_rows else history
-    effort = effort_of(job, resolved.candidates, resolved.families, own_code=bool(resolved.modules))
+    effort = effort_of(
+        job,
+        resolved.candidates,
+        resolved.families,
+        own_code=bool(resolved.modules),
+        features=len(resolved.spec.features),
+    )
     past = _past(registry, job.name)
     plan = make_plan(
         manifest,
@@ -209,7 +215,12 @@ def _scope(job: Job, resolved: Resolved, registry: Registry, selection: Selectio
 
 
 def effort_of(
-    job: Job, candidates: Sequence[CandidateSpec], families: Sequence[Family], *, own_code: bool
+    job: Job,
+    candidates: Sequence[CandidateSpec],
+    families: Sequence[Family],
+    *,
+    own_code: bool,
+    features: int,
 ) -> Effort:
     """What a job does with every key that trains.
 
@@ -218,6 +229,7 @@ def effort_of(
         candidates: What is tried on a key.
         families: Theirs, in the same order.
         own_code: Whether the job has modules of its own: those are imported in the child only, key by key.
+        features: Columns that are fitted.
     """
     from manymodels.models.batched.trainers import all_batched
 
@@ -233,6 +245,7 @@ def effort_of(
         candidates=tuple(Candidate(each.name, each.family, each.params) for each in candidates),
         evaluations=evaluations,
         batched=batched and all_batched(families),
+        features=max(1, features),
         trials=job.selection.max_trials,
         max_rows=None if job.training.max_rows is None else job.training.max_rows.rows,
     )

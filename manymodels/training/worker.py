@@ -275,6 +275,8 @@ def _fit(
         return done
     keys = keys.filter(tried)
 
+    ours = rung is not None and rung.is_ours
+
     def payload(left: pa.Table, blame: Blame) -> BatchPayload:
         # A rung is one model over all the rows of its sample, whoever's they are.
         if rung is not None:
@@ -283,7 +285,10 @@ def _fit(
 
     return done | supervise(
         runner_for(
-            Storage.at(fit.storage_root), fit.code, isolated=settings.isolated, threads=fit.spec.threads
+            Storage.at(fit.storage_root),
+            None if ours else fit.code,
+            isolated=settings.isolated and not ours,
+            threads=fit.spec.threads,
         ),
         "manymodels.training.batch:train_batch",
         keys,

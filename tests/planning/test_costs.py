@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from manymodels.planning.costs import Candidate, Effort, estimate_seconds, guess_rung
+from manymodels.planning.costs import Candidate, Effort, estimate_seconds, guess_rung, guess_seconds
 from manymodels.planning.estimate import learned_engine, makespan
 from manymodels.planning.receipts import OTHER, RunCosts, Size, Tally, read_costs
 
 JOB = "job-1"
 RUN = RunCosts(
-    keys=100, tried=80, rungs=0.5, batches=4, parallel=2, here=False, batched=False, evaluations=1,
+    keys=100, tried=80, starts=0.0, rungs=0.5, batches=4, parallel=2, here=False, batched=False, evaluations=1,
     key_seconds=8.0, batch_seconds=9.0, rung_seconds=0.5, fan_out=5.5, packed=5.0, outside=0.7,
 )  # fmt: skip
 
@@ -70,6 +70,28 @@ def test_a_forest_costs_what_its_trees_do() -> None:
         return seconds(manifest(365), history(), what)[0]
 
     assert forest(500) / forest(50) == pytest.approx(10, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("family", "batched"),
+    [("sklearn.ensemble.RandomForestRegressor", False), ("sklearn.linear_model.Ridge", True)],
+)
+def test_more_features_cost_more(family: str, batched: bool) -> None:
+    few, many = (
+        seconds(manifest(365), history(), effort(family, batched=batched, features=n))[0] for n in (2, 32)
+    )
+    assert many > 3 * few
+
+
+def test_a_tree_takes_longer_for_a_row_of_many() -> None:
+    short, long = guess_seconds(np.array([3650.0, 365_000.0]), effort("sklearn.tree.DecisionTreeRegressor"))
+    assert long > 150 * short
+
+
+def test_guesses_are_those_of_keys_that_nothing_is_known_of() -> None:
+    what = effort("theta", "mean")
+    found = guess_seconds(np.array([100.0, 400.0]), what).tolist()
+    assert found == pytest.approx(seconds(manifest(100, 400), history(), what))
 
 
 def test_a_key_costs_what_it_took_the_last_time_in_the_same_job() -> None:
@@ -154,7 +176,7 @@ def test_costs_are_read_as_they_were_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "sizes": {}}', b"\xff"]
+    "content", [b"", b"[]", b"{}", b'{"format": 1}', b'{"format": 2, "sizes": {}}', b"\xff"]
 )
 def test_costs_that_cannot_be_read_are_passed_over(content: bytes) -> None:
     assert read_costs(content) is None
@@ -166,20 +188,22 @@ def test_batches_end_when_the_last_worker_does() -> None:
 
 
 def test_a_run_like_the_last_one_takes_as_long() -> None:
-    engine = learned_engine([RUN], batched=False, child=False, here=False)
+    engine = learned_engine([RUN], batched=False, here=False)
     batches = [2.0 + engine.batch(20)] * 4 + [engine.rung(0.5)]
-    found = engine.seconds(batches, 2, 100, here=False)
+    found = engine.seconds(batches, 2, 100)
     assert found == pytest.approx(RUN.fan_out + RUN.outside, rel=0.1)
 
 
 def test_what_workers_took_says_nothing_of_this_process() -> None:
-    here = learned_engine([RUN], batched=False, child=False, here=True)
-    assert here == learned_engine([], batched=False, child=False, here=True)
+    here = learned_engine([RUN], batched=False, here=True)
+    assert here == learned_engine([], batched=False, here=True)
 
 
 def test_a_child_that_starts_is_not_what_a_key_costs() -> None:
-    few = replace(RUN, tried=4, keys=4, batches=1, batch_seconds=2.5, key_seconds=1.0, parallel=1, here=True)
-    engine = learned_engine([few], batched=False, child=True, here=True)
+    few = replace(
+        RUN, tried=4, keys=4, batches=1, starts=1.3, batch_seconds=2.5, key_seconds=1.0, parallel=1, here=True
+    )
+    engine = learned_engine([few], batched=False, here=True, starts=1.3)
     assert engine.batch(10_000) < 10
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import manymodels as mm
 from manymodels.exceptions import UsageError
+from manymodels.training.layout import lay_out
+from manymodels.training.prepare import prepare
 
 REGIONS = {1: "N", 2: "N", 3: "S", 4: "S", 5: "S"}
 DAYS = pd.date_range("2024-01-01", periods=63)
@@ -70,6 +72,22 @@ def assert_coherent(keys: pd.DataFrame, levels: pd.DataFrame) -> None:
         cents(of_regions) == keys.groupby(["region", "day"])["units"].sum().reindex(of_regions.index)
     ).all()
     assert (cents(whole) == keys.groupby("day")["units"].sum().reindex(whole.index)).all()
+
+
+def test_the_plan_counts_the_models_of_sums(tmp_path: Path) -> None:
+    data = tmp_path / "sales.parquet"
+    sales().to_parquet(data, index=False)
+    work = []
+    for method in (None, "mint"):
+        content = job(tmp_path, method).model_dump(mode="json", exclude_defaults=True)
+        content["data"]["path"] = str(data)
+        layout = lay_out(prepare(mm.Job.from_dict(content)))
+        assert len(layout.sums) == (2 if method else 0)
+        work.append((layout.estimate.work, layout.rung_guess))
+    (alone, rungs), (with_sums, rungs_and_sums) = work
+    # Two regions and the whole, of as many rows as each of the five stores.
+    assert rungs_and_sums > rungs
+    assert with_sums - alone == pytest.approx(rungs_and_sums - rungs)
 
 
 @pytest.mark.parametrize("method", ["bottom_up", "top_down", "mint"])

@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import manymodels as mm
+from manymodels.compute.sandbox import InProcess
 from manymodels.job.job import Job
+from manymodels.planning.costs import Candidate, Effort
 from manymodels.planning.receipts import costs_path, read_costs
 from manymodels.progress import NoProgress
+from manymodels.records import BatchReceipt
 from manymodels.scoring.engine import score
 from manymodels.scoring.preparation import ScoreRequest
 from manymodels.training.engine import train
 from manymodels.training.layout import lay_out
+from manymodels.training.meter import Meter
 from manymodels.training.prepare import Selection, prepare
 
 MODELS = ["sklearn.linear_model.Ridge", "sklearn.tree.DecisionTreeRegressor"]
@@ -70,6 +75,28 @@ def job(folder: Path, rows: pd.DataFrame, **changes: Any) -> Job:
     return Job.from_yaml(folder / "job.yaml")
 
 
+class Kept:
+    """A store that keeps the last file."""
+
+    def write(self, path: str, content: bytes) -> None:
+        self.content = content
+
+
+def receipt(batch: int, keys: int, seconds: float) -> BatchReceipt:
+    """Of keys that trained, all of whose time is the mean's."""
+    each = seconds / keys
+    score = pa.struct([("candidate", pa.string()), ("seconds", pa.float64())])
+    outcomes = pa.table(
+        {
+            "state": ["trained"] * keys,
+            "rows": pa.array([100] * keys, pa.int64()),
+            "seconds": [each] * keys,
+            "scores": pa.array([[{"candidate": "mean", "seconds": each}]] * keys, pa.list_(score)),
+        }
+    )
+    return BatchReceipt("run", batch, 1, (), outcomes, "", seconds, "here:1")
+
+
 def costs(folder: Path, run_id: str) -> Any:
     return read_costs((folder / "store" / costs_path(run_id)).read_bytes())
 
@@ -98,6 +125,22 @@ def test_the_models_are_those_of_a_serial_run(tmp_path: Path, rows: pd.DataFrame
             run.outcomes().sort_values("shop")[["shop", "candidate", "metric"]].reset_index(drop=True)
         )
     pd.testing.assert_frame_equal(*found, check_exact=True)
+
+
+def test_only_the_naive_rung_needs_no_child(
+    tmp_path: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def here(*arguments: Any, isolated: bool, **options: Any) -> InProcess:
+        asked.append(isolated)
+        return InProcess()
+
+    monkeypatch.setattr("manymodels.training.worker.runner_for", here)
+    ridge = job(tmp_path, rows, models=MODELS[:1], fallback=["pooled", "naive"], compute="serial")
+    result = train(prepare(ridge), NoProgress())
+    assert (result.counts["trained"], result.failed_rungs) == (12, {})
+    assert asked == [True, False]  # the keys are fitted at once, by the product's own code
 
 
 def test_a_number_of_workers_is_what_the_plan_counts_on(tmp_path: Path, rows: pd.DataFrame) -> None:
@@ -134,6 +177,28 @@ def test_a_second_run_is_estimated_by_the_first(tmp_path: Path, rows: pd.DataFra
     again = prepare(serial, selection=Selection("all"))
     expected = lay_out(again).estimate.seconds - again.seconds
     assert expected == pytest.approx(took.fan_out + took.outside, rel=0.1)
+
+
+def test_the_first_of_several_batches_says_nothing_of_more_keys() -> None:
+    what = Effort((Candidate("mean", "mean", {}),), evaluations=0, batched=True)
+    meter, storage = Meter(what, 0.0, starts=0.0, rungs=0.0), Kept()
+    for batch, took in enumerate([5.0, 0.1]):
+        meter.add(receipt(batch, keys=10, seconds=took), rung=False)
+    meter.write(storage, "run", [0, 1], 20, 6.0)  # type: ignore[arg-type]
+    kept = read_costs(storage.content)
+    assert kept is not None
+    assert (kept.key_seconds, kept.tried) == (pytest.approx(5.1), 20)
+    assert sum(size.seconds for size in kept.sizes["mean {}"]) == pytest.approx(0.1)
+
+
+def test_the_only_batch_is_what_keys_cost() -> None:
+    what = Effort((Candidate("mean", "mean", {}),), evaluations=0, batched=True)
+    meter, storage = Meter(what, 0.0, starts=0.0, rungs=0.0), Kept()
+    meter.add(receipt(0, keys=10, seconds=5.0), rung=False)
+    meter.write(storage, "run", [0], 10, 6.0)  # type: ignore[arg-type]
+    kept = read_costs(storage.content)
+    assert kept is not None
+    assert sum(size.seconds for size in kept.sizes["mean {}"]) == pytest.approx(5.0)
 
 
 def test_damaged_costs_are_passed_over(tmp_path: Path, rows: pd.DataFrame) -> None:
