@@ -72,22 +72,24 @@ def compare(folder: Path, names: list[str], size: float, repeats: int) -> None:
             continue
         expected: dict[int, list[float]] = {run: [] for run in _FACTOR}
         took: dict[int, list[float]] = {run: [] for run in _FACTOR}
+        where: dict[int, str] = {}
         for repeat in range(repeats):
             store = folder / f"store{repeat}"
             job = folder / "job.yaml"
             job.write_text(json.dumps({**content, "store": str(store)}))
             for run in _FACTOR:
                 plan = _said("plan", str(job), "--only", "all")
-                expected[run].append(plan["estimate"]["seconds"])
+                estimate = plan["estimate"]
+                expected[run].append(estimate["seconds"])
+                where[run] = "this process" if estimate["in_process"] else f"{estimate['workers']} workers"
                 took[run].append(_said("train", str(job), "--only", "all")["seconds"])
             shutil.rmtree(store)
-        where = "this process" if plan["estimate"]["in_process"] else f"{plan['estimate']['workers']} workers"
         for run, most in _FACTOR.items():
             guess, wall = statistics.median(expected[run]), statistics.median(took[run])
             good = 1 / most <= guess / wall <= most
             within[run][not good] += 1
             print(
-                f"{name:<30}{plan['keys']:>7,}{run:>5}{where:>14}{guess:>9.2f} s{wall:>8.2f} s{guess / wall:>8.2f}"
+                f"{name:<30}{plan['keys']:>7,}{run:>5}{where[run]:>14}{guess:>9.2f} s{wall:>8.2f} s{guess / wall:>8.2f}"
                 f"{'' if good else '  *'}",
                 flush=True,
             )

@@ -94,6 +94,9 @@ class Engine:
 def learned_engine(past: Sequence[RunCosts], *, batched: bool, here: bool, starts: float = 0.0) -> Engine:
     """The first guesses, corrected by the run that tried the most keys.
 
+    Where all runs were elsewhere (in this process, or on workers), what batches and rungs took still counts: lest one way look
+    dear because it was tried, on a busy day, and the other cheap because it was not.
+
     Args:
         past: What earlier runs took, newest first.
         batched: Whether keys are fitted at once.
@@ -101,15 +104,20 @@ def learned_engine(past: Sequence[RunCosts], *, batched: bool, here: bool, start
         starts: First guess of what is started or loaded before the first key is fitted.
     """
     guess = Engine(batched=batched, here=here, starts=starts)
-    alike = [run for run in past if run.batched == batched and run.here == here]
+    alike = [run for run in past if run.batched == batched]
     if not alike:
         return guess
-    run = max(alike, key=lambda run: run.tried)
+    run = max(alike, key=lambda run: (run.here == here, run.tried))
     batches = run.batches * _BATCH + run.tried * _KEY[batched] + run.starts
-    return replace(
+    found = replace(
         guess,
         batches=_ratio(run.batch_seconds - run.key_seconds, batches),
         rungs=_ratio(run.rung_seconds, run.rungs),
+    )
+    if run.here != here:
+        return found
+    return replace(
+        found,
         run=_ratio(run.outside, _RUN[here] + run.keys * _RUN_KEY),
         pauses=max(0.0, run.fan_out - run.packed),
     )

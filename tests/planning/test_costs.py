@@ -194,9 +194,22 @@ def test_a_run_like_the_last_one_takes_as_long() -> None:
     assert found == pytest.approx(RUN.fan_out + RUN.outside, rel=0.1)
 
 
-def test_what_workers_took_says_nothing_of_this_process() -> None:
-    here = learned_engine([RUN], batched=False, here=True)
-    assert here == learned_engine([], batched=False, here=True)
+def test_what_workers_took_of_batches_and_rungs_is_expected_of_this_process_too() -> None:
+    slow = replace(RUN, batch_seconds=20.0, rung_seconds=5.0)
+    there, here = (learned_engine([slow], batched=False, here=where) for where in (False, True))
+    nothing = learned_engine([], batched=False, here=True)
+    assert (here.batches, here.rungs) == (there.batches, there.rungs)
+    assert here.rungs > 5
+    assert (here.run, here.pauses) == (nothing.run, nothing.pauses)
+
+
+def test_a_run_of_the_same_kind_counts_before_a_larger_one_of_another() -> None:
+    small = replace(RUN, here=True, tried=8, rung_seconds=0.25)
+    assert learned_engine([RUN, small], batched=False, here=True).rungs == pytest.approx(0.5)
+
+
+def test_what_was_fitted_key_by_key_says_nothing_of_batches_at_once() -> None:
+    assert learned_engine([RUN], batched=True, here=True) == learned_engine([], batched=True, here=True)
 
 
 def test_a_child_that_starts_is_not_what_a_key_costs() -> None:
