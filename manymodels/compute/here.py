@@ -39,15 +39,18 @@ def may_run_here(spec: ComputeSpec, isolation: str, *, isolated: bool, own_code:
     return spec.target == "local" and spec.workers == "auto" and spec.memory == "auto" and contained
 
 
-def is_small(seconds: float, longest: float, workers: int) -> bool:
+def is_small(seconds: float, longest: float, workers: int, *, threads: int = 1) -> bool:
     """Whether this process is done with work before workers that are yet to start would be.
 
     Args:
         seconds: Of work, in one process.
         longest: Of the part that cannot be shared.
         workers: That would share it.
+        threads: Of this process that would.
     """
-    return seconds - max(seconds / workers, longest) < START_SECONDS
+    here, apart = (max(seconds / parts, longest) for parts in (threads, workers))
+    # Threads would never be later than workers, but much work is better kept apart from the driver.
+    return here - apart < START_SECONDS and (threads == 1 or here < _PATIENCE)
 
 
 def small_words(seconds: float) -> str:

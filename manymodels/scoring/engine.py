@@ -145,9 +145,10 @@ def score(job: Job, request: ScoreRequest, progress: Progress) -> ScoreResult:
         batches = staging.batches() if resumed else None
         at_once = scored_at_once(units, work.score, settings.fit)
         seconds = unit_seconds(units, work.score, at_once)
-        here = begins_here(job, settings, float(seconds.sum()), float(seconds.max(initial=0.0)))
         # In one process children would take each other's memory.
         threads = job.compute.local_workers if at_once.all() else 1
+        longest = float(seconds.max(initial=0.0))
+        here = begins_here(job, settings, float(seconds.sum()), longest, threads=threads)
         warm = partial(
             warm_worker,
             settings.fit,

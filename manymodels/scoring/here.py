@@ -11,7 +11,7 @@ from manymodels.scoring.costs import are_columns, unit_guess
 __all__ = ["EarlyChild", "begins_here"]
 
 
-def begins_here(job: Job, run: RunSettings, seconds: float, longest: float) -> bool:
+def begins_here(job: Job, run: RunSettings, seconds: float, longest: float, *, threads: int = 1) -> bool:
     """Whether this process scores, at least the first batches.
 
     Args:
@@ -19,11 +19,12 @@ def begins_here(job: Job, run: RunSettings, seconds: float, longest: float) -> b
         run: Whose models serve.
         seconds: Of work.
         longest: Of the unit that takes longest.
+        threads: Of this process that would share it.
     """
     may = may_run_here(
         job.compute, job.training.isolation, isolated=run.isolated, own_code=run.fit.code is not None
     )
-    small = is_small(seconds, longest, job.compute.local_workers)
+    small = is_small(seconds, longest, job.compute.local_workers, threads=threads)
     return job.compute.target == "serial" or (may and small)
 
 

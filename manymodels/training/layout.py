@@ -106,16 +106,16 @@ def _expect(
 
     alone, apart = engine(here=True), engine(here=False)
     work = costs(alone)
+    # In one process children would take each other's memory; what is fitted at once shares it well.
+    threads = workers if prepared.effort.batched else 1
     here = job.compute.target == "serial" or (
         may_run_here(
             job.compute, job.training.isolation, isolated=prepared.isolated, own_code=bool(resolved.modules)
         )
         and (bool(prepared.past) or prepared.effort.is_known)
-        and is_small(sum(work), makespan(costs(apart), workers), workers)
+        and is_small(sum(work), makespan(costs(apart), workers), workers, threads=threads)
     )
-    # In one process children would take each other's memory; what is fitted at once shares it well.
-    most = 1 if here and not prepared.effort.batched else workers
-    used, parallel = alone if here else apart, max(1, min(most, len(work)))
+    used, parallel = alone if here else apart, max(1, min(threads if here else workers, len(work)))
     run = used.seconds(costs(used), parallel, len(plan.table))
     if not prepared.past and job.compute.target != "dask":
         run *= slow

@@ -62,6 +62,8 @@ def test_work_is_small_when_workers_would_save_less_than_they_take_to_start() ->
     assert not is_small(1.9 * start, 0.1, workers=64)
     assert is_small(100 * start, 99.5 * start, workers=64)  # one task that nobody can share
     assert is_small(100 * start, 1.0, workers=1)
+    assert is_small(5 * start, 0.1, workers=2, threads=2)
+    assert not is_small(7 * start, 0.1, workers=2, threads=2)  # as soon done, but too much for the driver
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_more_work_than_workers_take_to_start_goes_to_workers(tmp_path: Path, ro
 def test_what_is_not_known_goes_to_workers_until_a_run_has_shown_what_it_takes(
     tmp_path: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manymodels.training.layout.is_small", lambda *costs: True)
+    monkeypatch.setattr("manymodels.training.layout.is_small", lambda *costs, threads: True)
     (tmp_path / "own_mean.py").write_text(
         "class Mean:\n"
         "    def predict(self, frame):\n        return [1.0] * len(frame)\n\n\n"
