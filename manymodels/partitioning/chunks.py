@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from manymodels.exceptions import DataError
 from manymodels.partitioning.content import Words, canonical_columns, key_contents, row_hashes
 from manymodels.partitioning.keys import column_kind, display
-from manymodels.partitioning.packed import row_order, run_field, time_field
+from manymodels.partitioning.row_order import row_order, run_field, time_field
 from manymodels.partitioning.window import newest_rows
 from manymodels.spans import Span
 

@@ -25,9 +25,9 @@ from manymodels.exceptions import StoreError
 from manymodels.partitioning.chunks import Layout, finish_keys, raw_times, run_starts
 from manymodels.partitioning.collecting import collect
 from manymodels.partitioning.keys import key_order
-from manymodels.partitioning.packed import SortedRows, key_fields, sort_keys, time_field
 from manymodels.partitioning.parts import ROW_GROUP_BYTES, ROW_GROUP_ROWS, PartWriter, Written, row_width
 from manymodels.partitioning.presorted import folders_by_key, looks_sorted
+from manymodels.partitioning.row_order import SortedRows, key_fields, sort_keys, time_field
 from manymodels.specs import parse_size
 
 __all__ = ["UnsortedError", "open_connection", "sort_rows", "stream", "whole_keys"]

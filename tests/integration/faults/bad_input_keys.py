@@ -89,7 +89,7 @@ text_key(13, "percent-encoding", "`%2e%2e`", "%2e%2e")
     10, "lone-surrogate", "a lone surrogate", "a data error (exit 2): it is no text, and Arrow cannot hold it"
 )
 def lone_surrogate(place: Place) -> None:
-    job = place.job()
+    job = place.job(store=str(place.folder / ".manymodels"))
     frame = pd.DataFrame({"key": pd.Series(["lone \ud800"] * 3, dtype=object), "x": 1.0, "y": 1.0})
     with pytest.raises(DataError, match=r"key.*surrogate"):
         mm.train(job, frame, progress=False)
@@ -252,7 +252,7 @@ def lonely_keys(place: Place) -> None:
 
 @keys(26, "skewed-key", "one key with 90 % of the rows", "a batch of its own")
 def skewed_key(place: Place) -> None:
-    place.rows(pd.concat([frame_of(range(100), rows=20), frame_of([100], rows=18_000)]))
+    place.rows(pd.concat([frame_of(range(100), rows=200), frame_of([100], rows=180_000)]))
     place.job(
         models=[{"sklearn.ensemble.HistGradientBoostingRegressor": {"max_iter": 10}}],
         compute={"target": "local", "workers": 2},

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manymodels.partitioning.packed import Field, key_fields, row_order, sort_keys, time_field
+from manymodels.partitioning.row_order import Field, key_fields, row_order, sort_keys, time_field
 
 _LARGE = st.integers(-(2**63), 2**63 - 1)
 
