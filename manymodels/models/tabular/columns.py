@@ -17,7 +17,7 @@ from manymodels.exceptions import DataError
 from manymodels.models.contract import Floats
 from manymodels.records import Rows
 
-__all__ = ["Kind", "codes", "kinds", "medians", "numbers", "sorted_medians"]
+__all__ = ["Kind", "codes", "column_numbers", "kinds", "medians", "numbers", "sorted_medians"]
 
 Kind = Literal["number", "time", "category"]
 Codes = npt.NDArray[np.intp]
@@ -53,6 +53,11 @@ def numbers(rows: Rows, names: tuple[str, ...]) -> Floats:
         return matrix
 
     return rows.derived(("numbers", names), make)[rows.places]
+
+
+def column_numbers(rows: Rows, name: str) -> Floats:
+    """One column as in ``numbers``, but that infinite values stay; of floats a view on the frame. Shape (rows,)."""
+    return rows.derived(("number", name), lambda frame: _numbers(_column(frame, name)))[rows.places]
 
 
 def medians(values: Floats) -> Floats:
