@@ -88,8 +88,11 @@ def _while_all_run(receipts: list[tuple[float, BatchReceipt]]) -> tuple[float, f
     """
     began = min(end - receipt.seconds for end, receipt in receipts)
     last: dict[str, float] = {}
-    for end, receipt in receipts:
-        last[receipt.worker] = max(end, last.get(receipt.worker, 0.0))
+    if len({receipt.worker for _, receipt in receipts}) == 1:
+        last = _threads(receipts)
+    else:
+        for end, receipt in receipts:
+            last[receipt.worker] = max(end, last.get(receipt.worker, 0.0))
     until = min(last.values())
     fitting = 0.0
     for end, receipt in receipts:
@@ -97,6 +100,15 @@ def _while_all_run(receipts: list[tuple[float, BatchReceipt]]) -> tuple[float, f
         within = 1 - max(0.0, end - until) / receipt.seconds
         fitting += fits * max(0.0, within)
     return fitting, len(last) * (until - began)
+
+
+def _threads(receipts: list[tuple[float, BatchReceipt]]) -> dict[str, float]:
+    """The end of what each thread of one process did: a batch is of the first thread that was free when it began."""
+    last: dict[str, float] = {}
+    for end, receipt in sorted(receipts, key=lambda both: both[0] - both[1].seconds):
+        free = (name for name, done in last.items() if done <= end - receipt.seconds + 0.005)
+        last[next(free, f"thread {len(last)}")] = end
+    return last
 
 
 def _warm_up(asked: argparse.Namespace, folder: Path) -> None:
