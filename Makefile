@@ -30,7 +30,7 @@ format: setup  ## rewrite the code in the project's style
 
 test: setup  ## all tests
 	bash scripts/services.sh
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .venv-peers/.installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers
