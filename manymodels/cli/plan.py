@@ -71,7 +71,7 @@ def plan(
     loaded = load_job(job, overrides=overridden(overrides, as_of))
     prepared = prepare(loaded, selection=selected(only, keys, limit))
     made = prepared.plan
-    expected = lay_out(prepared, slow=slowness()).estimate
+    expected = lay_out(prepared, slow=1.0 if prepared.past else slowness()).estimate
     names = displays(prepared.resolved.store) if each else []
     payload: dict[str, Any] = {
         "model_set": loaded.name,

@@ -7,12 +7,8 @@ from functools import partial
 from typing import Self
 
 from manymodels.compute.local import LocalWorkers
-from manymodels.dataset.sources import Source
-from manymodels.job.code import find_modules
 from manymodels.job.job import Job
 from manymodels.job.warming import warm_up
-from manymodels.models.batched.trainers import all_batched
-from manymodels.models.contract import Family
 from manymodels.models.spec import CandidateSpec
 from manymodels.training.worker import BATCH_MODULES
 
@@ -32,26 +28,26 @@ class EarlyWorkers:
         self,
         job: Job,
         root: str,
-        source: Source,
+        rows: int,
         candidates: Sequence[CandidateSpec],
-        families: Sequence[Family],
+        *,
+        batched: bool,
+        isolated: bool,
     ) -> None:
         """Start workers where there is so much to split that they are bound to be wanted.
 
         Args:
             job: The job.
             root: Of its store.
-            source: The rows that are about to be split.
+            rows: That are about to be split.
             candidates: What is tried on a key.
-            families: Theirs, in the same order.
+            batched: Whether keys are fitted at once.
+            isolated: Whether they need a child, without code of the user's own: the store has yet to get that.
         """
         import cloudpickle
 
-        isolation = job.training.isolation
-        batched = isolation != "process" and all_batched(families)
-        if job.compute.target != "local" or (source.rows or 0) < _MANY_ROWS[batched]:
+        if job.compute.target != "local" or rows < _MANY_ROWS[batched]:
             return
-        isolated = isolation == "process" or any(family.isolated for family in families)
         warm = partial(
             warm_up,
             tuple(candidates),
@@ -60,9 +56,7 @@ class EarlyWorkers:
             root=root,
             code=None,
             threads=job.compute.threads,
-            isolated=isolated
-            and isolation != "none"
-            and not find_modules(job),  # which the store has yet to get
+            isolated=isolated,
             batched=batched,
         )
         self._workers = LocalWorkers(job.compute, warm=cloudpickle.dumps(warm, protocol=5))

@@ -59,7 +59,7 @@ def lay_out(prepared: Prepared, *, slow: float = 1.0) -> Layout:
     Args:
         prepared: The plan.
         slow: How many times longer work takes here and now than where the first guesses were made (``planning.speed``). It
-            counts in the estimate where no run has shown what work takes, and the workers are on this machine.
+            counts where the workers are on this machine; 1 where earlier runs have shown what work takes.
     """
     job, resolved, training = prepared.job, prepared.resolved, prepared.plan.training
     due = len(training) > 0 or not rung_levels(job) <= prepared.known_levels
@@ -117,7 +117,7 @@ def _expect(
     )
     used, parallel = alone if here else apart, max(1, min(threads if here else workers, len(work)))
     run = used.seconds(costs(used), parallel, len(plan.table))
-    if not prepared.past and job.compute.target != "dask":
+    if job.compute.target != "dask":
         run *= slow
     rows = plan.table["rows"].to_numpy()[training]
     largest = np.array([rows.max() if len(rows) else 0], dtype=np.int64)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from manymodels.dataset.files import overlap
+from manymodels.dataset.sources import Source
 from manymodels.exceptions import DataError, NotFoundError, StoreError, UsageError
+from manymodels.job.code import find_modules
 from manymodels.job.job import Job
 from manymodels.job.resolve import Resolved, blended_levels, importable, resolve
 from manymodels.models.contract import Family
@@ -103,7 +105,7 @@ def prepare(
     _refuse_store_in_input(job)
     registry = Registry.open(job.store, create=True)
     began = time.perf_counter()  # the next run finds the registry made
-    begin = None if early is None else partial(early.begin, job, registry.storage.root)
+    begin = None if early is None else partial(_begin_early, early, job, registry.storage.root)
     resolved = resolve(job, frame, registry.storage, begin=begin)
     manifest = resolved.store.manifest
     scope = _scope(job, resolved, registry, selection or Selection())
@@ -152,11 +154,29 @@ def _isolated(job: Job, resolved: Resolved, incumbents: Incumbents | None) -> bo
     """Whether models run in the child process: the candidates, and what champions are of beside them."""
     from manymodels.models.families import build
 
-    isolation = job.training.isolation
     with importable(job.folder):
         others = [] if incumbents is None else [build(other, job.task) for other in incumbents.others]
-    isolated = any(family.isolated for family in [*resolved.families, *others])
-    return isolation == "process" or (isolation == "auto" and isolated)
+    return _need_child(job, [*resolved.families, *others])
+
+
+def _need_child(job: Job, families: Sequence[Family]) -> bool:
+    isolation = job.training.isolation
+    return isolation == "process" or (isolation == "auto" and any(family.isolated for family in families))
+
+
+def _begin_early(
+    early: EarlyWorkers,
+    job: Job,
+    root: str,
+    source: Source,
+    candidates: Sequence[CandidateSpec],
+    families: Sequence[Family],
+) -> None:
+    """Have workers start for rows that are about to be split, where these are many."""
+    own_code = bool(find_modules(job))
+    batched = effort_of(job, candidates, families, own_code=own_code, features=0).batched
+    isolated = _need_child(job, families) and not own_code
+    early.begin(job, root, source.rows or 0, candidates, batched=batched, isolated=isolated)
 
 
 def _past(registry: Registry, model_set: str) -> tuple[RunCosts, ...]:
