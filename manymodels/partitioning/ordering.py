@@ -36,9 +36,7 @@ _BATCH_ROWS = 61_440  # 30 of DuckDB's vectors
 _THREAD_BYTES = 128 * 2**20  # what a sorting thread needs of the limit, or it fails with small limits
 _WRITERS = 2  # threads that finish and write rows, each to files of its own
 _AHEAD = 2  # pieces that are finished and written, or wait for it: what bounds memory beside DuckDB's
-_FULL = (
-    0.9  # of a row group: pieces that are sorted in memory, so that they and the rest of a key are still one
-)
+_FULL = 0.9  # of a row group: a piece sorted in memory, which with the rest of its last key is still one
 _SHARE = 0.4  # of the memory that rows sorted in memory may take: they need as much again for their order and on their way
 _MOST_IN_MEMORY = 2**31 - 1  # bytes: more of a column's text would not be in one piece
 
