@@ -81,6 +81,8 @@ class Measured:
     error: float = float("nan")
     fitting: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+    """Bytes of each file of ours that holds models, with their metrics and fingerprints."""
     """Share of the workers' seconds that is inside fit and predict, while all workers run."""
     again: list[float] = field(default_factory=list)
     note: str = ""
@@ -203,6 +205,7 @@ def _look(place: Path, measured: Measured, new: Path) -> None:
     """What lies on disk, and how right it is."""
     kept = [path for path in (place / "models").rglob("*") if path.is_file() and "datasets" not in path.parts]
     measured.bytes, measured.files = sum(path.stat().st_size for path in kept), len(kept)
+    measured.segments = [path.stat().st_size for path in kept if path.parent.name == "segments"]
     scores = pd.read_parquet(place / "out", columns=["store", "date", "prediction"])
     actual = pd.read_parquet(new, columns=["store", "date", "sales"])
     both = actual.merge(scores.astype({"date": actual["date"].dtype}), on=["store", "date"], how="left")
@@ -257,7 +260,8 @@ def _own_figures(engine: str, m: Measured) -> str:
     return (
         f"{engine}: efficiency {_median(m.busy):.2f} (seconds inside fit and predict, of the workers' seconds while all of "
         f"them run); of {workers} workers x the whole training, split and publication included, {whole:.2f}. "
-        f"The unchanged rerun takes {_median(m.again):.2f} s, {share:.1%} of the first run."
+        f"The unchanged rerun takes {_median(m.again):.2f} s, {share:.1%} of the first run. "
+        f"Of what is on disk {sum(m.segments) / m.keys:,.0f} bytes a model are {len(m.segments)} segments."
     )
 
 
